@@ -1,0 +1,32 @@
+"""One way to say what a user did wrong: a sentence on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """Wrong use. The message reads: what was given - what is allowed - what to do."""
+
+
+def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for an unknown `name` of some `kind`, with the closest known names first."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return UserError(f"unknown {kind} '{name}' - {hint}known: {', '.join(names)}")
+
+
+def cli(main: Callable[[], int | None]) -> None:
+    """Run a command line: 0 done, 2 wrong use (one sentence, no traceback), 1 anything else."""
+    try:
+        code = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    raise SystemExit(code or 0)

@@ -1,0 +1,94 @@
+"""Candidate pools: where the ranker's choices come from. Never a code that is told, pending or already in the pool.
+
+kinds  uniform    all candidates uniform over the space (the paper's loop)
+       evolution  all candidates are one-digit mutants of the best codes so far
+       mixed      half and half
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, product
+from typing import NamedTuple
+
+import numpy as np
+
+from search.errors import did_you_mean
+from search.space import DIGITS, Seen, Space
+
+KINDS = ("uniform", "evolution", "mixed")
+ENUMERABLE = 100_000
+TRIES = 200
+
+
+class Candidate(NamedTuple):
+    """A code that may be evaluated next and where it came from: uniform or mutant."""
+
+    code: str
+    origin: str
+
+
+def propose(
+    space: Space,
+    history: Sequence[Seen],
+    taken: set[str],
+    rng: np.random.Generator,
+    n: int = 10,
+    kind: str = "mixed",
+    top: int = 5,
+    feasible: Callable[[str], bool] | None = None,
+) -> list[Candidate]:
+    """Up to n fresh candidates; fewer only when the space runs out, none when it is exhausted.
+
+    history: told trials; taken: canonical codes that may not come back (told and pending); top: how many of the best
+    entries are mutated; feasible: filter known before evaluation. A pure function of its arguments and the rng's state.
+    """
+    if kind not in KINDS:
+        raise did_you_mean("proposal", kind, KINDS)
+    pool: dict[str, Candidate] = {}
+    mutants = 0 if kind == "uniform" or not history else n if kind == "evolution" else n // 2
+    _fill(pool, mutants, _mutants(space, history, rng, top), "mutant", space, taken, feasible)
+    _fill(pool, n, _uniform(space, rng, n), "uniform", space, taken, feasible)
+    if len(pool) < n and space.size <= ENUMERABLE:
+        _fill(pool, n, _remaining(space, rng), "uniform", space, taken, feasible)
+    return list(pool.values())
+
+
+def _fill(
+    pool: dict[str, Candidate],
+    upto: int,
+    stream: Iterator[str],
+    origin: str,
+    space: Space,
+    taken: set[str],
+    feasible: Callable[[str], bool] | None,
+) -> None:
+    """Add fresh, feasible codes of the stream until the pool holds `upto`; the pool is keyed by canonical code."""
+    if len(pool) >= upto:
+        return
+    for code in stream:
+        key = space.canonical(code)
+        if key not in taken and key not in pool and (feasible is None or feasible(code)):
+            pool[key] = Candidate(code, origin)
+            if len(pool) >= upto:
+                return
+
+
+def _mutants(space: Space, history: Sequence[Seen], rng: np.random.Generator, top: int) -> Iterator[str]:
+    best = sorted(history, key=lambda s: -s.value)[:top]
+    if not best:
+        return
+    parents = space.to_array([s.code for s in best])
+    for _ in range(TRIES):
+        yield from space.to_codes(space.mutate(parents[rng.integers(len(parents), size=16)], rng))
+
+
+def _uniform(space: Space, rng: np.random.Generator, n: int) -> Iterator[str]:
+    for _ in range(TRIES):
+        yield from space.to_codes(space.sample(rng, max(n, 16)))
+
+
+def _remaining(space: Space, rng: np.random.Generator) -> Iterator[str]:
+    """Every code of a small space once, in random order: the end game of a nearly exhausted space."""
+    codes = ["".join(c) for c in islice(product(*(DIGITS[: len(d.options)] for d in space.decisions)), ENUMERABLE)]
+    return (codes[i] for i in rng.permutation(len(codes)))
