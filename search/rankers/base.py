@@ -58,6 +58,6 @@ class Ranker:
 
 
 def from_scores(candidates: Sequence[str], scores: Sequence[float], source: str, **more: Any) -> Ranking:
-    """The ranking given by `scores`; ties go to the earlier candidate, scores are rounded so that ties are ties everywhere."""
-    rounded = tuple(float(s) for s in np.round(np.asarray(scores, dtype=np.float64), 6))
+    """The ranking given by `scores`, kept to 9 significant digits so that ties are ties everywhere; a tie goes to the earlier candidate."""
+    rounded = tuple(float(f"{float(s):.9g}") for s in scores)
     return Ranking(best=candidates[int(np.argmax(rounded))], scores=rounded, source=source, **more)
