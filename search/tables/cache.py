@@ -1,0 +1,111 @@
+"""Converted tables on disk: one .npz without pickle per source, rebuilt whenever it is missing, damaged or of another source.
+
+The folder is LMSEARCHER_CACHE, else ~/.cache/lmsearcher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from search.errors import UserError
+from search.files import sha256, write_atomic
+from search.space import Decision, Space
+from search.tables.base import Table
+
+FORMAT = 1  # raise when the layout or a reader changes: older files are then rebuilt
+_ALWAYS_HASH = 64 << 20
+
+
+def cache_folder() -> Path:
+    """Where converted tables are kept."""
+    return Path(os.environ.get("LMSEARCHER_CACHE") or Path.home() / ".cache" / "lmsearcher")
+
+
+def file_sum(path: str | Path) -> str:
+    """SHA-256 of a file. For files above 64 MiB it is remembered by path, size and time, so that it is computed once."""
+    path = Path(path)
+    stat = path.stat()
+    if stat.st_size <= _ALWAYS_HASH:
+        return sha256(path)
+    name = hashlib.sha256(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:24]
+    note = cache_folder() / "sums" / name
+    try:
+        known = note.read_text().strip()
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
+    except OSError:
+        pass
+    digest = sha256(path)
+    _keep(note, digest + "\n")
+    return digest
+
+
+def folder_sum(files: Iterable[Path]) -> str:
+    """A checksum of many files by name, size and time (their contents are not read)."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        stat = path.stat()
+        digest.update(f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def cached(name: str, key: str, build: Callable[[], Table], canonical: Callable[[str], str] | None = None) -> Table:
+    """The table `name` built by `build()`, or its copy in the cache. key: what the copy depends on (checksum, options, version).
+
+    canonical is given to the space again after loading, because a function is not stored. A copy that cannot be
+    read is rebuilt; a folder that cannot be written costs a warning, not the table.
+    """
+    label = re.sub(r"[^0-9A-Za-z.-]+", "_", name)
+    path = cache_folder() / f"{label}-{hashlib.sha256(f'{FORMAT}|{name}|{key}'.encode()).hexdigest()[:20]}.npz"
+    if path.is_file():
+        try:
+            return _from_bytes(path.read_bytes(), canonical)
+        except Exception:  # any damage at all: build again
+            pass
+    table = build()
+    _keep(path, _to_bytes(table))
+    return table
+
+
+def _keep(path: Path, content: str | bytes) -> None:
+    try:
+        write_atomic(path, content)
+    except UserError as error:
+        warnings.warn(f"the converted table is not kept: {error} (set LMSEARCHER_CACHE to a writable folder)", stacklevel=3)
+
+
+def _to_bytes(table: Table) -> bytes:
+    meta = {
+        "name": table.name,
+        "space": {"name": table.space.name, "decisions": [[d.name, list(d.options)] for d in table.space.decisions]},
+        "metrics": list(table.metrics),
+        "directions": dict(table.directions),
+        "source": table.source,
+        "licence": table.licence,
+        "sha256": table.sha256,
+    }
+    arrays = {f"metric_{i}": np.asarray(values, dtype=np.float64) for i, values in enumerate(table.metrics.values())}
+    text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, meta=text, codes=table.codes.astype(np.uint8), **arrays)
+    return buffer.getvalue()
+
+
+def _from_bytes(data: bytes, canonical: Callable[[str], str] | None) -> Table:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        meta = json.loads(stored["meta"].tobytes())
+        codes = stored["codes"]
+        metrics = {name: stored[f"metric_{i}"] for i, name in enumerate(meta["metrics"])}
+    space = Space([Decision(n, tuple(o)) for n, o in meta["space"]["decisions"]], meta["space"]["name"], canonical)
+    if codes.shape[1] != len(space) or any(len(v) != len(codes) for v in metrics.values()):
+        raise ValueError("sizes do not match")
+    return Table(meta["name"], space, codes, metrics, meta["directions"], meta["source"], meta["licence"], meta["sha256"])

@@ -1,0 +1,128 @@
+"""Reading pickles without running them: only plain containers, numbers, text and (on request) numpy values come out.
+
+A pickle names functions to call; here each name is looked up in a fixed list and everything else is refused
+with a sentence, before anything is called.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from search.errors import UserError
+
+_DTYPE = re.compile(r"[<>|=]?[biufcSU?]\d*")
+
+
+def _dtype(text: Any, *flags: Any) -> np.dtype:
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+        raise pickle.UnpicklingError(f"numpy type {text!r} is not a plain number or text")
+    return np.dtype(text)
+
+
+def _scalar(dtype: Any, data: Any = b"") -> Any:
+    if not isinstance(dtype, np.dtype) or not isinstance(data, (bytes, str)):
+        raise pickle.UnpicklingError("a numpy scalar without a plain type")
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, dtype=dtype, count=1)[0].item()
+
+
+class _Array(list):
+    """Receives the state of a pickled numpy array and keeps its shape and values (see `to_array`)."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        if not isinstance(dtype, np.dtype) or not isinstance(data, (bytes, str)):
+            raise pickle.UnpicklingError("a numpy array of objects")
+        raw = data.encode("latin1") if isinstance(data, str) else data
+        self[:] = np.frombuffer(raw, dtype=dtype).reshape(shape, order="F" if fortran else "C").tolist()
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _dict_of(*_: Any) -> dict:
+    return {}
+
+
+def _bytes_of(text: str, encoding: str = "latin1") -> bytes:
+    if encoding not in ("latin1", "ascii", "utf-8"):
+        raise pickle.UnpicklingError(f"text encoding {encoding!r}")
+    return text.encode(encoding)
+
+
+_BUILTINS = (set, frozenset, dict, list, tuple, int, float, complex)
+
+PLAIN: Mapping[tuple[str, str], Callable] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): _dict_of,
+    ("_codecs", "encode"): _bytes_of,
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in _BUILTINS},
+}
+NUMPY: Mapping[tuple[str, str], Callable] = {
+    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): _Array,
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+}
+
+
+class SafeUnpickler(pickle.Unpickler):
+    """An unpickler that knows only the names in `allowed`; anything else is a UserError that names it."""
+
+    def __init__(self, handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable]):
+        super().__init__(handle, encoding="latin1")
+        self._what, self._allowed = what, allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self._allowed:
+            return self._allowed[module, name]
+        raise UserError(
+            f"{self._what} asks to run {module}.{name} while it is read - only plain numbers, text and containers are allowed - "
+            "do not trust this file; fetch it again from the benchmark's own page"
+        )
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Storages of torch files are not needed: the benchmarks keep their figures as plain numbers."""
+        return None
+
+
+def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable] | None = None) -> Any:
+    """The next pickle in an open binary file. what: the file's name for messages; allowed: PLAIN and NUMPY unless given.
+
+    Raises UserError for a name outside the list, and for a file that is cut short or damaged.
+    """
+    try:
+        return SafeUnpickler(handle, what, {**PLAIN, **NUMPY} if allowed is None else allowed).load()
+    except UserError:
+        raise
+    except EOFError as error:
+        raise UserError(f"{what} ends too early - the file is incomplete - download it again") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        reason = f"{type(error).__name__}: {str(error)[:120]}"
+        raise UserError(f"{what} is not a readable pickle ({reason}) - it is damaged or of another kind - download it again") from error
+
+
+def loads(data: bytes, what: str) -> Any:
+    """One pickle from bytes; see `load`."""
+    return load(io.BytesIO(data), what)
+
+
+def load_file(path: str | Path) -> Any:
+    """One pickle from a file, uncompressed on the way where the name ends in .bz2, .pbz2 or .gz; see `load`."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"file {path} does not exist - give the path of the benchmark's file")
+    opener = bz2.open if path.suffix in (".bz2", ".pbz2") else gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as handle:
+        return load(handle, path.name)
