@@ -73,8 +73,8 @@ def pair_kernel(a: np.ndarray, b: np.ndarray, pair_share: float = PAIR_SHARE) ->
 def scale_values(values: Sequence[float], kind: str = "blend") -> np.ndarray:
     """Targets that heavy tails cannot dominate, mean 0; float64 (n,).
 
-    rank: normal scores of the ranks (ties share one). robust: (value - median) / spread, cut at 3 spreads, where the spread
-    is the mean absolute deviation of the middle 80 %. blend: their mean - ranks keep the order, robust keeps the gaps.
+    rank: normal scores of the ranks (ties share one). robust: (value - median) / spread, cut at 3, where the spread is
+    twice the mean absolute deviation after cutting the outer tenths. blend: their mean - ranks keep the order, robust keeps the gaps.
     """
     y = np.asarray(values, dtype=np.float64)
     if len(y) == 0 or np.ptp(y) <= 0:
@@ -252,6 +252,5 @@ def _normal_scores(p: np.ndarray) -> np.ndarray:
 
 def _robust(y: np.ndarray) -> np.ndarray:
     low, middle, high = np.quantile(y, [0.1, 0.5, 0.9])
-    inner = y[(y >= low) & (y <= high)]
-    spread = float(np.abs(inner - middle).mean()) or float(np.abs(y - middle).mean())
+    spread = float(np.abs(np.clip(y, low, high) - middle).mean()) or float(np.abs(y - middle).mean())
     return np.clip((y - middle) / (2 * spread), -3, 3)

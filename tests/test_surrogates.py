@@ -11,6 +11,15 @@ from search.space import Seen, Space
 
 RNG = np.random.default_rng(0)
 SPACE = Space.of_sizes([5, 2, 4, 3])
+THIN = [
+    [],
+    [("0000", 1)],
+    [("0000", 1), ("4132", 1)],
+    [("0000", 1)] * 3,
+    [("0000", 1), ("4132", 2)],
+    [("0000", 1), ("0000", 2)],
+    [("0000", "nan"), ("4132", 2)],
+]
 SPECS = ["surrogate", "surrogate:onehot", "knn", "gp", "gp:ei", "gp:scales"]
 
 
@@ -102,11 +111,11 @@ def test_targets_keep_the_order_and_tame_heavy_tails(kind):
 @pytest.mark.parametrize("spec", SPECS)
 def test_rankers_choose_well_after_100_trials_and_never_depend_on_the_order_of_the_history(spec):
     codes, y = codes_and_values(100)
-    history = [Seen(c, float(v)) for c, v in zip(SPACE.to_codes(codes), y)]
+    history = [Seen(c, float(v)) for c, v in zip(SPACE.to_codes(codes), y, strict=True)]
     new, truth = codes_and_values(150, seed=2, noise=0.0)
     ranker = make_ranker(spec, Context(SPACE))
     pools = [SPACE.to_codes(new[i : i + 10]) for i in range(0, 150, 10)]
-    value = dict(zip(SPACE.to_codes(new), truth))
+    value = dict(zip(SPACE.to_codes(new), truth, strict=True))
     better = [np.mean([value[c] <= value[ranker.rank(history, pool).best] for c in pool]) for pool in pools]
     assert np.mean(better) > 0.85
     shuffled = [history[i] for i in np.random.default_rng(5).permutation(100)]
@@ -114,13 +123,9 @@ def test_rankers_choose_well_after_100_trials_and_never_depend_on_the_order_of_t
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize(
-    "history",
-    [[], [Seen("0000", 1.0)], [Seen("0000", 1.0), Seen("4132", 1.0)], [Seen("0000", 1.0)] * 3, [Seen("0000", 1.0), Seen("4132", 2.0)], [Seen("0000", 1.0), Seen("0000", 2.0)], [Seen("0000", float("nan")), Seen("4132", 2.0)]],
-    ids=["empty", "one", "constant", "repeated", "two", "same-code", "nan"],
-)
+@pytest.mark.parametrize("history", THIN)
 def test_thin_and_flat_histories_are_answered(spec, history):
-    ranking = make_ranker(spec, Context(SPACE)).rank(history, ["1111", "2122", "0000"])
+    ranking = make_ranker(spec, Context(SPACE)).rank([Seen(c, float(v)) for c, v in history], ["1111", "2122", "0000"])
     assert ranking.best in ("1111", "2122", "0000") and np.isfinite(ranking.scores).all() and ranking.fallback is None
 
 
