@@ -211,4 +211,6 @@ class Space:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-friendly description: name and decisions."""
-        return {"name": self.name, "decisions": [{"name": d.name, "options": [o if isinstance(o, (int, float, bool)) or o is None else str(o) for o in d.options]} for d in self.decisions]}
+        plain = (int, float, bool, type(None))
+        options = [[o if isinstance(o, plain) else str(o) for o in d.options] for d in self.decisions]
+        return {"name": self.name, "decisions": [{"name": d.name, "options": o} for d, o in zip(self.decisions, options)]}

@@ -98,4 +98,5 @@ class TableTask(Task):
         return None if self._test is None or row < 0 or not np.isfinite(self._test[row]) else float(self._test[row])
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | {"table": self.table.name, "table_rows": len(self.table), "table_sha256": self.table.sha256, "source": self.table.source, "test_metric": self.test_metric}
+        table = {"table": self.table.name, "table_rows": len(self.table), "table_sha256": self.table.sha256, "source": self.table.source}
+        return super().describe() | table | {"test_metric": self.test_metric}
