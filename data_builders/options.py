@@ -1,0 +1,111 @@
+"""The options all builders share, and the one way from a source to registered rows."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_builders.registry import register
+from data_builders.rows import Source
+from data_builders.sampling import RowShape
+from data_builders.writing import Job, meta_path, write_rows
+from search.errors import UserError
+from search.prompt import FORMATS, get_format
+
+NEXT_STEP = "next: llamafactory-cli train yaml/lmsearcher_tiny.yaml"
+ORDERS = ("format", "random", "ascending", "descending")
+
+
+def span(text: str) -> tuple[int, int]:
+    """'90-190' -> (90, 190); '100' -> (100, 100)."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= low <= high <= 1000:
+        raise UserError(f"--history was given '{text}' - allowed are a number or LOW-HIGH within 1 to 1000 - write for example 90-190")
+    return low, high
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str, encodings: Sequence[str] = ("ncode", "domain")) -> None:
+    """The shared options; `name` gives the default output data/NAME.jsonl."""
+    add = parser.add_argument
+    add("--samples", type=int, default=1000, help="rows to build (default 1000)")
+    add("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
+    add("--out", default=None, help=f"JSONL file (default data/{name}.jsonl)")
+    add("--name", default=None, help="name in dataset_info.json (default: the file's name)")
+    add("--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes; the bytes do not depend on it")
+    add("--format", default="paper", help=f"prompt format: {', '.join(FORMATS)} (default paper)")
+    add("--history", default="90-190", help="history entries a row, N or LOW-HIGH, uniform (default 90-190)")
+    add("--candidates", type=int, default=10, help="candidates a row (default 10, as at inference)")
+    add("--candidate-kind", choices=("uniform", "mixed"), default="uniform", help="uniform in the subspace, or half one-digit mutants of the best history entries")
+    add("--order", choices=ORDERS, default="format", help="history order: what the format does (default), or told order random, ascending, descending")
+    add("--no-pruning", action="store_true", help="sample the whole space instead of a pruned subspace (ablation)")
+    add("--p-decision", type=float, default=0.5, help="probability that a decision is frozen (paper: 0.5)")
+    add("--p-option", type=float, default=0.5, help="probability that an option is dropped (paper: 0.5)")
+    add("--small", choices=("redraw", "shrink"), default="redraw", help="subspace too small: redraw the mask (default) or shorten the history")
+    add("--direct", action="store_true", help="no candidates; the answer is a code better than all of the history (ablation)")
+    add("--shuffle-scores", action="store_true", help="permute the history's values within each row (control: nothing can be learned)")
+    add("--encoding", choices=tuple(encodings), default="ncode", help="digits (default), or operator text as in the paper's section 5.4")
+    add("--shard", default="0/1", help="i/n: only the i-th of n equal parts; the parts joined are the whole (default 0/1)")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def row_shape(args: argparse.Namespace) -> RowShape:
+    """The sampling options, checked."""
+    if not 2 <= args.candidates <= 100:
+        raise UserError(f"--candidates was given {args.candidates} - allowed are 2 to 100 - the paper uses 10")
+    for name in ("p_decision", "p_option"):
+        if not 0 <= getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} was given {getattr(args, name)} - allowed are 0 up to, not including, 1 - the paper uses 0.5")
+    return RowShape(
+        span(args.history), args.candidates, not args.no_pruning, args.p_decision, args.p_option, args.small,
+        args.candidate_kind == "mixed", args.order, args.direct, args.shuffle_scores,
+    )
+
+
+def shard_rows(samples: int, shard: str) -> tuple[int, int]:
+    """The rows [first, last) of shard 'i/n', i from 0."""
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not found or not int(found[1]) < int(found[2]) <= samples:
+        raise UserError(f"--shard was given '{shard}' - allowed is i/n with 0 <= i < n <= samples - write for example 0/4")
+    i, n = int(found[1]), int(found[2])
+    return samples * i // n, samples * (i + 1) // n
+
+
+def run_builder(args: argparse.Namespace, name: str, make_source: Callable[[RowShape], Source], plan: dict[str, Any] | None = None) -> int:
+    """Build, register, say what comes next. `plan`: what else distinguishes this build (source options)."""
+    if args.samples < 1 or args.workers < 1 or args.seed < 0:
+        raise UserError(f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed} were given - at least 1, 1 and 0 - correct them")
+    get_format(args.format)
+    first, last = shard_rows(args.samples, args.shard)
+    shape = row_shape(args)
+    out = Path(args.out or f"data/{name}.jsonl")
+    if out.suffix != ".jsonl":
+        raise UserError(f"--out was given '{out}' - rows are JSON lines - give a name that ends in .jsonl")
+    source = make_source(shape)
+    full = {"builder": name, "samples": args.samples, "shard": args.shard, "encoding": args.encoding, "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(shape).items()}, **(plan or {})}
+    job = Job(source, args.seed, first, last, args.format, args.direct, args.order != "format", shape.candidates, full)
+    try:
+        meta = write_rows(job, out, args.workers, progress=not args.quiet)
+    except KeyboardInterrupt:
+        print(f"\nstopped: {out} was not written - run the same command again to continue where it stopped", flush=True)
+        return 130
+    report(meta, out)
+    if args.registry != "none":
+        entry = args.name or out.stem
+        register(entry, out, args.registry)
+        print(f"registered as '{entry}' in {args.registry}")
+    print(NEXT_STEP)
+    return 0
+
+
+def report(meta: dict[str, Any], out: Path) -> None:
+    """One line on what was built."""
+    counts = meta["counts"]
+    redraws = f", {counts['mask_draws'] / counts['rows']:.1f} masks a row" if counts.get("mask_draws") else ""
+    print(f"{out}: {counts['rows']} rows, {meta['bytes'] / 1e6:.1f} MB, {counts['history_entries'] / counts['rows']:.1f} history entries a row{redraws}, {counts['tied_answers']} tied answers")
+    print(f"how it was made: {meta_path(out)}")
