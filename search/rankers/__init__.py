@@ -16,6 +16,7 @@ RANKERS = {
     "nano": "search.rankers.nano:NanoRanker",
     "chat": "search.rankers.chat:ChatRanker",
     "endpoint": "search.rankers.endpoint:EndpointRanker",
+    "replay": "search.rankers.replay:ReplayRanker",
 }
 
 

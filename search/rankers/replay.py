@@ -1,0 +1,57 @@
+"""Replay a ranker from the transcript (ranker.jsonl) of an earlier run: same questions, same answers, no model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.errors import UserError
+from search.rankers.base import Context, Ranker, Ranking
+from search.space import Seen
+
+TRANSCRIPT = "ranker.jsonl"
+
+
+class ReplayRanker(Ranker):
+    """Answers from a transcript. `replay:PATH` names ranker.jsonl or a run folder (then the seed's file is taken)."""
+
+    name = "replay"
+
+    def __init__(self, answers: dict[str, Ranking], source: str):
+        self.answers, self.source = answers, source
+
+    @classmethod
+    def build(cls, argument: str, context: Context) -> ReplayRanker:
+        path = Path(argument)
+        choices = [path, path / TRANSCRIPT, path / f"seed-{context.seed}" / TRANSCRIPT]
+        found = next((p for p in choices if argument and p.is_file()), None)
+        if found is None:
+            raise UserError(f"ranker replay was given '{argument}' - it needs a transcript ({TRANSCRIPT}) or the folder of a run that has one")
+        return cls(_read(found), str(found))
+
+    def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
+        key = question_key(history, candidates)
+        if key not in self.answers:
+            raise UserError(f"{self.source} has no answer for step {len(history)} - a replay needs the same task, seed, proposal and warm-up as the run that was recorded")
+        return self.answers[key]
+
+
+def question_key(history: Sequence[Seen], candidates: Sequence[str]) -> str:
+    """A short hash of everything a ranker sees: told codes with their values, and the candidates."""
+    text = json.dumps([[s.code, s.value] for s in history] + list(candidates))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _read(path: Path) -> dict[str, Ranking]:
+    """Answers by question key; a torn last line is passed over."""
+    answers = {}
+    for text in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            r = json.loads(text)
+            scores = None if r["scores"] is None else tuple(r["scores"])
+            answers[r["key"]] = Ranking(r["best"], scores, r["source"], r["tokens"], r["seconds"], r["fallback"], r.get("info", {}))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return answers

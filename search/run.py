@@ -1,0 +1,163 @@
+"""Search: `python -m search.run --task nb201/cifar100 --seeds 0-4 --out runs/first`
+
+Writes OUT/seed-S/trials.jsonl and summary.json for every seed, shows progress, and can be stopped and resumed at any
+point with `--resume`. Exit codes: 0 done, 2 wrong use, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from search.errors import UserError, cli, did_you_mean
+from search.options import DEFAULTS, settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given, check = settings(argv)
+    if check:
+        from search.check import check_run
+
+        print(check_run(given))
+        return 0
+    out = Path(given["out"])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run_all(given, out)
+    except KeyboardInterrupt:
+        print(f"\nstopped - every told trial is kept - continue with:\n  {resume_line(out)}", file=sys.stderr)
+        return 1
+
+
+def resume_line(out: Path) -> str:
+    """The command that continues a run."""
+    return f"python -m search.run --resume --out {out}"
+
+
+def _run_all(given: Mapping[str, Any], out: Path) -> int:
+    """All arms, controls and seeds of one command."""
+    from search.build import Rankers, build_task, complete, reachable
+    from search.claims import own
+    from search.files import write_atomic
+    from search.runfolder import CONFIGURATION, check_empty
+
+    task = build_task(given)
+    if given["budget"] > reachable(task):
+        raise UserError(f"--budget {given['budget']} was given - {task.name or 'this space'} has {reachable(task)} codes to evaluate - give a budget of at most that")
+    arms = list(_arms(complete(given), task, out))
+    check_empty(out, given["resume"])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be created ({error.strerror}) - choose a writable place") from error
+    with own(out, given["take_over"]):
+        write_atomic(out / CONFIGURATION, json.dumps({k: v for k, v in complete(given).items() if k not in ("resume", "take_over", "out")}, indent=1) + "\n")
+        task.prepare(progress=not given["quiet"])
+        rankers = Rankers(task)
+        worst = 0
+        try:
+            for folder, arm in arms:
+                for seed in arm["seeds"]:
+                    worst = max(worst, _run_seed(arm, task, rankers, seed, folder))
+        finally:
+            rankers.close()
+    _closing(out, task, arms)
+    return worst
+
+
+def _arms(given: Mapping[str, Any], task: Any, out: Path):
+    """(folder, settings) of everything that is run: the main run or the recipe's arms, then the controls."""
+    from search.build import complete
+
+    named = given["arms"] or {}
+    for name, changes in named.items():
+        yield out / name, complete({**given, **changes, "seeds": given["seeds"], "study": f"{out.name}/{name}", "arms": None})
+    if not named:
+        yield out, given
+    controls = given["controls"] if given["controls"] is not None else ",".join(task.controls)
+    for name in [c.strip() for c in controls.split(",") if c.strip() and c.strip() != "none"]:
+        yield out / "controls" / name, {**given, **_control(name), "study": f"{out.name}/controls/{name}"}
+
+
+def _control(name: str) -> dict[str, Any]:
+    """The settings that a control changes: another sampler, or another ranker with the same proposals."""
+    from search.strategies import STRATEGIES
+
+    known = [s for s in STRATEGIES if s != "lmsearcher"]
+    rankers = ("random", "oracle", "surrogate")
+    if name in known:
+        return {"sampler": name, "ranker": None}
+    if name.removesuffix("-ranker") in rankers and name.endswith("-ranker"):
+        return {"sampler": "lmsearcher", "ranker": name.removesuffix("-ranker")}
+    raise did_you_mean("control", name, known + [f"{r}-ranker" for r in rankers])
+
+
+def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, folder: Path) -> int:
+    """One study from where it stands to its budget, its files and its final block; returns the exit code."""
+    from search.build import build_study
+    from search.progress import Bar, final_block
+    from search.runfolder import JOURNAL, append, append_trial, finish, summary, transcript_line, write_trials
+    from search.rankers.replay import TRANSCRIPT
+    from search.workers import run_workers
+
+    home = folder / f"seed-{seed}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{home} cannot be created ({error.strerror}) - choose a writable --out") from error
+    storage = given["storage"] or str(home / JOURNAL)
+    keep = None if given["ranker"] in (None, "random", "oracle") else lambda s, h: append(home / TRANSCRIPT, transcript_line(s, h))
+    study = build_study(given, task, rankers, seed, storage, keep)
+    if study.repaired:
+        print(f"repaired: {study.repaired}", file=sys.stderr)
+    study.store.reap(given["take_over"], exclusive=given["storage"] is None)
+    write_trials(home, study.trials)
+    label = f"{folder.name} seed {seed}"
+    with Bar(study, given["budget"], label, given["quiet"]) as bar:
+        if given["workers"] > 1:
+            ending = run_workers(given, seed, home, storage, bar.refresh)
+        else:
+
+            def after(trial: Any) -> None:
+                append_trial(home, trial)
+                bar.add(trial)
+
+            from search.build import TaskEvaluate
+
+            ending = study.run(task.evaluate, given["budget"], timeout=given["timeout"], max_failures=given["max_failures"], factory=TaskEvaluate(given), after=after)
+    trials = study.trials
+    best = study.best
+    if best is not None and ending.why != "failures":
+        best = replace(best, test=task.test(best.code))
+    finish(home, summary(task.describe(), _configuration(given), trials, best, ending.why, seed), trials, best)
+    print(final_block(study, best, ending, home, label, len(trials), given["budget"], resume_line(Path(given["out"]))))
+    return 1 if ending.why == "failures" else 0
+
+
+def _configuration(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: given[k] for k in DEFAULTS if k not in ("resume", "take_over", "quiet", "arms", "out")}
+
+
+def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
+    """What to do next: the task's epilogue for the best architecture of all, and the report's command line."""
+    from search.progress import comparison
+
+    folders = [str(f) for f, _ in arms]
+    print(comparison(arms))
+    better = max if task.direction == "maximize" else min
+    bests = [s["best"] for f in folders for p in Path(f).glob("seed-*/summary.json") if (s := json.loads(p.read_text()))["best"]]
+    if bests:
+        said = task.epilogue(better(bests, key=lambda b: b["value"])["code"])
+        if said:
+            print(said)
+    print(f"next: python -m search.report {' '.join(folders)}")
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,195 @@
+"""Trials in an Optuna storage: a journal file, a database, a gRPC proxy, or memory. One record starts a trial, one ends it.
+
+A trial that never was (its worker died, lost the race for a code, or found the budget spent) is *void*: it stays in the
+storage as a failed trial with the reason, and everything here looks past it. Numbers are dense over the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.claims import alive, identity
+from search.errors import UserError
+from search.journal import Journal, repair
+from search.optuna_tools import code_of, distributions, params_of, quiet
+from search.space import Seen, Space
+
+EXTERNAL = "external"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation. state: RUNNING, COMPLETE, INFEASIBLE (a constraint was violated) or FAIL (reason says why)."""
+
+    number: int
+    code: str
+    arch: dict[str, Any]
+    origin: str
+    state: str
+    value: float | None = None
+    test: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    ranker: Mapping[str, Any] = field(default_factory=dict)
+    trial_id: int = field(default=-1, compare=False, repr=False)
+
+    def row(self) -> dict[str, Any]:
+        """The line of trials.jsonl: the eight fields of the contract, then what this trial has beyond them."""
+        out = {k: getattr(self, k) for k in ("number", "code", "arch", "value", "test", "state", "origin", "seconds")}
+        return out | {k: v for k in ("reason", "metrics", "constraints") if (v := getattr(self, k))}
+
+
+def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage, str | None]:
+    """An Optuna storage and what had to be repaired: None is memory, a path a journal file, a URL a database or grpc://host:port."""
+    if storage is None:
+        return InMemoryStorage(), None
+    if isinstance(storage, BaseStorage):
+        return storage, None
+    text = str(storage)
+    if "://" not in text:
+        done = repair(text)
+        return JournalStorage(Journal(text)), done
+    try:
+        if text.startswith("grpc://"):
+            from optuna.storages import GrpcStorageProxy
+
+            host, _, port = text.removeprefix("grpc://").partition(":")
+            return GrpcStorageProxy(host=host, port=int(port or 13000)), None
+        return get_storage(text), None
+    except ImportError as error:
+        raise UserError(f"storage {text.split('://')[0]} was given but its driver is missing ({error}) - pip install the driver, e.g. psycopg2-binary for postgresql") from error
+    except Exception as error:
+        raise UserError(f"storage {_no_password(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check the address") from error
+
+
+def _no_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+class Store:
+    """The trials of one study; several processes may hold a Store on the same storage."""
+
+    def __init__(self, storage: BaseStorage, name: str, space: Space, direction: str):
+        self.space, self.direction, self.storage, self.name = space, direction, storage, name
+        self._sign = 1.0 if direction == "maximize" else -1.0
+        self._settled: list[Trial] = []
+        self._cursor = 0
+        self._keys: dict[str, str] = {}
+        self._distributions = distributions(space)
+        wanted = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
+        with quiet():
+            try:
+                self._study = storage.create_new_study([wanted], name)
+            except optuna.exceptions.DuplicatedStudyError:
+                self._study = storage.get_study_id_from_name(name)
+        if storage.get_study_directions(self._study) != [wanted]:
+            raise UserError(f"study '{name}' exists with the other direction than {direction} - give the direction it was started with, or another --out")
+
+    def trials(self) -> list[Trial]:
+        """All trials that count, in number order; finished ones are read once."""
+        frozen = self.storage.get_all_trials(self._study, deepcopy=False)
+        while self._cursor < len(frozen) and frozen[self._cursor].state.is_finished():
+            if not _void(frozen[self._cursor]):
+                self._settled.append(self._trial(frozen[self._cursor], len(self._settled)))
+            self._cursor += 1
+        out = list(self._settled)
+        for t in frozen[self._cursor :]:
+            if not _void(t):
+                out.append(self._trial(t, len(out)))
+        return out
+
+    def start(self, code: str, origin: str, ranker: Mapping[str, Any] | None = None, external: bool = False) -> int:
+        """Create a running trial in one record; returns its id."""
+        attributes = {"code": code, "origin": origin, "owner": EXTERNAL if external else identity()}
+        if ranker:
+            attributes["ranker"] = dict(ranker)
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=params_of(self.space, code), distributions=self._distributions, user_attrs=attributes
+        )
+        return self.storage.create_new_trial(self._study, template)
+
+    def finish(self, trial_id: int, value: float | None, reason: str | None = None, metrics: Mapping[str, Any] | None = None, constraints: Mapping[str, float] | None = None) -> None:
+        """Tell a running trial its value, or, when `reason` is given, that it failed."""
+        for key, attribute in (("reason", reason), ("metrics", metrics), ("constraints", constraints)):
+            if attribute:
+                self.storage.set_trial_user_attr(trial_id, key, dict(attribute) if isinstance(attribute, Mapping) else attribute)
+        if reason is None:
+            self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [float(value)])
+        else:
+            self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def void(self, trial_id: int, why: str) -> None:
+        """Say that a running trial never was."""
+        self.storage.set_trial_user_attr(trial_id, "void", why)
+        self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def reap(self, take_over: bool = False, exclusive: bool = False) -> int:
+        """Void the running trials of dead workers; returns how many. Trials that were asked for outside are left alone.
+
+        take_over: owners on other machines are dead too. exclusive: the caller owns the storage, so nobody else can be alive.
+        """
+        count = 0
+        for t in self.storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,)):
+            owner = t.user_attrs.get("owner")
+            if owner == EXTERNAL and "void" not in t.user_attrs:
+                continue
+            state = alive(owner) if isinstance(owner, Mapping) else False
+            if exclusive or state is False or (state is None and take_over):
+                self.void(t._trial_id, "its worker died")
+                count += 1
+        return count
+
+    def key(self, code: str) -> str:
+        """The canonical code, remembered."""
+        if code not in self._keys:
+            self._keys[code] = self.space.canonical(code)
+        return self._keys[code]
+
+    def history(self, trials: list[Trial]) -> list[Seen]:
+        """What a strategy may see: completed feasible trials, higher is better."""
+        return [Seen(t.code, self._sign * t.value) for t in trials if t.state == "COMPLETE"]
+
+    def best(self, trials: list[Trial]) -> Trial | None:
+        """The best completed feasible trial; the earliest of equals."""
+        done = [t for t in trials if t.state == "COMPLETE"]
+        return max(done, key=lambda t: self._sign * t.value) if done else None
+
+    def attribute(self, key: str) -> Any:
+        """A note kept with the study (None: not there)."""
+        return self.storage.get_study_user_attrs(self._study).get(key)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Keep a JSON value with the study."""
+        self.storage.set_study_user_attr(self._study, key, value)
+
+    def _trial(self, t: FrozenTrial, number: int) -> Trial:
+        notes = t.user_attrs
+        code = notes.get("code") or code_of(self.space, t.params)
+        constraints = notes.get("constraints") or {}
+        state = t.state.name
+        if state == "COMPLETE" and any(c > 0 for c in constraints.values()):
+            state = "INFEASIBLE"
+        return Trial(
+            number, code, self.space.decode(code), notes.get("origin", "external"), state, t.value if t.state == TrialState.COMPLETE else None,
+            None, _seconds(t.datetime_start, t.datetime_complete), notes.get("reason"), notes.get("metrics") or {}, constraints, notes.get("ranker") or {}, t._trial_id,
+        )
+
+
+def _void(t: FrozenTrial) -> bool:
+    return "void" in t.user_attrs or ("code" not in t.user_attrs and t.state == TrialState.FAIL)
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return round((end - start).total_seconds(), 6) if start and end else None

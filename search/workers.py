@@ -1,0 +1,81 @@
+"""Several processes on one study. Each opens the storage for itself; claims keep them from evaluating the same code."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.build import Rankers, TaskEvaluate, build_study, build_task
+from search.errors import UserError
+from search.evaluate import _die_with, process_context
+from search.rankers.replay import TRANSCRIPT
+from search.runfolder import append, transcript_line
+from search.study import Ending
+
+POLL_SECONDS = 0.1
+
+
+def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, parent: int, answers: Any) -> None:
+    """One worker: evaluates until the budget is told, then puts how it ended into `answers`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    try:
+        task = build_task(settings)
+        task.prepare(progress=False)
+        study = build_study(settings, task, Rankers(task), seed, storage, lambda s, h: append(folder / TRANSCRIPT, transcript_line(s, h)))
+        ending = study.run(task.evaluate, settings["budget"], timeout=settings["timeout"], max_failures=settings["max_failures"], factory=TaskEvaluate(settings))
+        answers.put(("done", ending.why, ending.failures, ending.last_reason))
+    except UserError as error:
+        answers.put(("wrong", str(error), 0, None))
+    except KeyboardInterrupt:
+        answers.put(("interrupted", "", 0, None))
+    except Exception as error:
+        answers.put(("crashed", f"{type(error).__name__}: {error}", 0, None))
+
+
+def run_workers(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, watch: Callable[[], None]) -> Ending:
+    """Run settings['workers'] processes to the end; `watch` is called now and then. A worker that dies is an error, what was told is kept."""
+    import os
+
+    context = process_context()
+    answers = context.SimpleQueue()
+    processes = [
+        context.Process(target=work, args=(dict(settings), seed, folder, storage, os.getpid(), answers), name=f"worker-{i}") for i in range(settings["workers"])
+    ]
+    for p in processes:
+        p.start()
+    try:
+        while any(p.is_alive() for p in processes):
+            time.sleep(POLL_SECONDS)
+            watch()
+    except BaseException:
+        for p in processes:
+            p.terminate()
+        raise
+    finally:
+        for p in processes:
+            p.join()
+        watch()
+    results = []
+    while not answers.empty():
+        results.append(answers.get())
+    return _ending(results, [p.exitcode for p in processes if p.exitcode])
+
+
+def _ending(results: list[tuple], crashed: list[int]) -> Ending:
+    kinds = {r[0]: r for r in results}
+    if "wrong" in kinds:
+        raise UserError(kinds["wrong"][1])
+    if "interrupted" in kinds:
+        raise KeyboardInterrupt
+    if "crashed" in kinds or crashed:
+        raise RuntimeError(f"a worker stopped: {kinds['crashed'][1] if 'crashed' in kinds else f'exit status {crashed[0]}'}")
+    failed = [r for r in results if r[1] == "failures"]
+    if failed:
+        return Ending("failures", sum(r[2] for r in results), failed[0][3])
+    return Ending("exhausted" if all(r[1] == "exhausted" for r in results) else "budget", sum(r[2] for r in results))
