@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_builders.sampling import Pool, RowShape, TableSource
+from data_builders.pools import TablePool
+from data_builders.sampling import PoolSource, RowShape
 from search.errors import UserError
-from search.prompt_bulk import digit_text
+from data_builders.encoding import code_texts
 from search.tables import Table
 
 
@@ -28,17 +29,24 @@ def code_classes(table: Table) -> np.ndarray:
 
 def origin(table: Table, metric: str, direction: str | None = None, **more: str) -> dict:
     """What the datasheet and the check need to know of a table's metric."""
-    facts = {"table": table.name, "metric": metric, "direction": direction or table.directions[metric], "source": table.source, "licence": table.licence, "sha256": table.sha256}
-    return {**facts, **more}
+    facts = {"table": table.name, "metric": metric, "direction": direction or table.directions[metric]}
+    return {**facts, "source": table.source, "licence": table.licence, "sha256": table.sha256, **more}
 
 
-def table_source(name: str, tables: Sequence[Table], metric: str | Sequence[str], shape: RowShape, direction: str | None = None, texts: np.ndarray | None = None, **more: str) -> TableSource:
+def table_source(
+    name: str, tables: Sequence[Table], metric: str | Sequence[str], shape: RowShape, direction: str | None = None, encoding: str = "ncode", **more: str
+) -> PoolSource:
     """One source over tables that share their codes (one benchmark, several data sets); each row uses one of them."""
     first = tables[0]
     metrics = [metric] * len(tables) if isinstance(metric, str) else list(metric)
     if any(not np.array_equal(t.codes, first.codes) for t in tables):
         raise UserError(f"the tables of {name} list different codes - one source needs the same - build them one by one")
     columns = np.stack([higher_is_better(t, m, direction) for t, m in zip(tables, metrics)])
-    pool = Pool(first.space.cardinalities, first.codes, code_classes(first))
-    origins = [origin(t, m, direction, **more) for t, m in zip(tables, metrics)]
-    return TableSource(name, pool, digit_text(first.codes) if texts is None else texts, columns, origins, shape)
+    texts = code_texts(first.space, first.codes, encoding)
+    pool = TablePool(first.space.cardinalities, first.codes, code_classes(first), texts, columns)
+    return PoolSource(name, pool, [origin(t, m, direction, **more) for t, m in zip(tables, metrics)], shape)
+
+
+def path_fact(source: str | None) -> dict[str, str]:
+    """What an origin records of the user's own file, so that the check can read the table again."""
+    return {"path": str(source)} if source is not None else {}

@@ -34,7 +34,9 @@ def mask_sizes(allowed: np.ndarray) -> np.ndarray:
     return np.prod(allowed.sum(axis=0), axis=0, dtype=np.float64)
 
 
-def first_masks(sizes: np.ndarray, rng: np.random.Generator, need: np.ndarray, tries: int, p_decision: float, p_option: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def first_masks(
+    sizes: np.ndarray, rng: np.random.Generator, need: np.ndarray, tries: int, p_decision: float, p_option: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each row the first of `tries` masks that holds at least `need` codes.
 
     Returns (masks bool (options, decisions, rows), found bool (rows,), masks drawn int64 (rows,)).
@@ -52,11 +54,14 @@ def option_lists(allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.argsort(~allowed, axis=0, kind="stable").astype(np.uint8), allowed.sum(axis=0)
 
 
-def first_of_each(row: np.ndarray, key: np.ndarray, keys: int, rows: int) -> np.ndarray:
-    """Which entries are the first of their (row, key) in array order; bool (m,). key < keys, row < rows."""
+def first_of_each(row: np.ndarray, key: np.ndarray, keys: int | None, rows: int) -> np.ndarray:
+    """Which entries are the first of their (row, key) in array order; bool (m,). row < rows, key < keys (None: any integers)."""
+    if keys is None:
+        key = np.unique(key, return_inverse=True)[1]
+        keys = len(key) + 1
     slot = row.astype(np.int64) * keys + key
-    number = np.arange(len(slot))
     if rows * keys <= 1 << 24:
+        number = np.arange(len(slot))
         first = np.empty(rows * keys, dtype=np.int32)
         first[slot[::-1]] = number[::-1]  # of repeated slots the last one written stays: the first entry
         return first[slot] == number

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from data_builders.common import table_source
+from data_builders.common import path_fact, table_source
 from data_builders.options import add_arguments, run_builder
 from data_builders.rows import Source
 from data_builders.sampling import RowShape
@@ -34,7 +34,7 @@ def main() -> int:
 
     def source(shape: RowShape) -> Source:
         tables = [load_table(f"nb201/{d}", args.source) for d in names]
-        return table_source("nb201", tables, args.metric, shape)
+        return table_source("nb201", tables, args.metric, shape, encoding=args.encoding, **path_fact(args.source))
 
     return run_builder(args, "nb201", source)
 

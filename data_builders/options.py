@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, encodings: Sequenc
     add("--format", default="paper", help=f"prompt format: {', '.join(FORMATS)} (default paper)")
     add("--history", default="90-190", help="history entries a row, N or LOW-HIGH, uniform (default 90-190)")
     add("--candidates", type=int, default=10, help="candidates a row (default 10, as at inference)")
-    add("--candidate-kind", choices=("uniform", "mixed"), default="uniform", help="uniform in the subspace, or half one-digit mutants of the best history entries")
+    add("--candidate-kind", choices=("uniform", "mixed"), default="uniform", help="uniform in the subspace, or half mutants of the best history entries")
     add("--order", choices=ORDERS, default="format", help="history order: what the format does (default), or told order random, ascending, descending")
     add("--no-pruning", action="store_true", help="sample the whole space instead of a pruned subspace (ablation)")
     add("--p-decision", type=float, default=0.5, help="probability that a decision is frozen (paper: 0.5)")
@@ -87,7 +87,8 @@ def run_builder(args: argparse.Namespace, name: str, make_source: Callable[[RowS
     if out.suffix != ".jsonl":
         raise UserError(f"--out was given '{out}' - rows are JSON lines - give a name that ends in .jsonl")
     source = make_source(shape)
-    full = {"builder": name, "samples": args.samples, "shard": args.shard, "encoding": args.encoding, "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(shape).items()}, **(plan or {})}
+    shape_facts = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(shape).items()}
+    full = {"builder": name, "samples": args.samples, "shard": args.shard, "encoding": args.encoding, "shape": shape_facts, **(plan or {})}
     job = Job(source, args.seed, first, last, args.format, args.direct, args.order != "format", shape.candidates, full)
     try:
         meta = write_rows(job, out, args.workers, progress=not args.quiet)
@@ -106,6 +107,7 @@ def run_builder(args: argparse.Namespace, name: str, make_source: Callable[[RowS
 def report(meta: dict[str, Any], out: Path) -> None:
     """One line on what was built."""
     counts = meta["counts"]
-    redraws = f", {counts['mask_draws'] / counts['rows']:.1f} masks a row" if counts.get("mask_draws") else ""
-    print(f"{out}: {counts['rows']} rows, {meta['bytes'] / 1e6:.1f} MB, {counts['history_entries'] / counts['rows']:.1f} history entries a row{redraws}, {counts['tied_answers']} tied answers")
+    redraws = f", {counts['mask_draws'] / counts['rows_sampled']:.1f} masks a row" if counts.get("mask_draws") else ""
+    length = counts["history_entries"] / counts["rows"]
+    print(f"{out}: {counts['rows']} rows, {meta['bytes'] / 1e6:.1f} MB, {length:.1f} history entries a row{redraws}, {counts['tied_answers']} tied answers")
     print(f"how it was made: {meta_path(out)}")

@@ -80,6 +80,7 @@ def batch_lines(job: Job, fmt: Format, number: int) -> tuple[bytes, bytes, Count
     truth["value"][:, : int(batch.candidates.max())] = batch.candidate_matrix()
     counts = Counter(batch.counts)
     counts["rows"] = len(batch)
+    counts["rows_sampled"] = BATCH
     counts["tied_answers"] = int(ties.sum())
     counts["history_entries"] = int(batch.history.sum())
     return b"".join(lines), truth.tobytes(), counts
@@ -196,7 +197,8 @@ def write_rows(job: Job, out: str | Path, workers: int, progress: bool = True) -
     KeyboardInterrupt passes through after nothing visible was left behind; the same call continues the work.
     """
     out = Path(out)
-    plan = {**job.plan, "format": job.format, "format_hash": format_hash(job.format), "rows": [job.first, job.last], "seed": job.seed, "origins": job.source.origins}
+    plan = {**job.plan, "format": job.format, "format_hash": format_hash(job.format), "rows": [job.first, job.last], "seed": job.seed}
+    plan["origins"] = job.source.origins
     work = Work(out, plan)
     done = False
     try:
