@@ -57,7 +57,7 @@ class Task:
 
     def describe(self) -> dict[str, Any]:
         """What goes into summary.json: names, size, checksums."""
-        return {"task": self.name, "metric": self.metric, "direction": self.direction, "space_size": str(self.space.size)}
+        return {"task": self.name, "metric": self.metric, "direction": self.direction, "optimum": self.optimum, "space_size": str(self.space.size)}
 
 
 class TableTask(Task):
