@@ -18,7 +18,8 @@ class Table:
 
     codes: uint8 (n, decisions), distinct rows. metrics: name -> float64 (n,) or (n, repeats), NaN where not measured.
     directions: metric name -> 'maximize' or 'minimize' (those with a natural one). source, licence: where it came from;
-    sha256: of the file it was read from.
+    sha256: of the file it was read from. by_canonical: the table holds one code per architecture, and any other code of it is
+    found through `space.canonical`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Table:
     source: str = ""
     licence: str = ""
     sha256: str = ""
+    by_canonical: bool = False
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -39,7 +41,12 @@ class Table:
 
     def rows(self, codes: Sequence[str]) -> np.ndarray:
         """Row number of each code, -1 where the table does not have it; int64 (n,)."""
-        return np.array([self._index.get(row.tobytes(), -1) for row in self.space.to_array(codes)], dtype=np.int64)
+        found = np.array([self._index.get(row.tobytes(), -1) for row in self.space.to_array(codes)], dtype=np.int64)
+        if self.by_canonical:
+            for i in np.flatnonzero(found < 0):
+                same = self.space.to_array([self.space.canonical(codes[i])])
+                found[i] = self._index.get(same[0].tobytes(), -1)
+        return found
 
     def metric(self, name: str) -> np.ndarray:
         """One value per row: the mean over the repeats that were measured; float64 (n,)."""

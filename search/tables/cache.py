@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -58,9 +59,10 @@ def folder_sum(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def cached(name: str, key: str, build: Callable[[], Table], canonical: Callable[[str], str] | None = None) -> Table:
+def cached(name: str, key: str, build: Callable[[], Table], canonical: Callable[[str], str] | None = None, note: str = "") -> Table:
     """The table `name` built by `build()`, or its copy in the cache. key: what the copy depends on (checksum, options, version).
 
+    note: printed to standard error before a slow conversion.
     canonical is given to the space again after loading, because a function is not stored. A copy that cannot be
     read is rebuilt; a folder that cannot be written costs a warning, not the table.
     """
@@ -71,6 +73,8 @@ def cached(name: str, key: str, build: Callable[[], Table], canonical: Callable[
             return _from_bytes(path.read_bytes(), canonical)
         except Exception:  # any damage at all: build again
             pass
+    if note:
+        print(note, file=sys.stderr)
     table = build()
     _keep(path, _to_bytes(table))
     return table
@@ -92,6 +96,7 @@ def _to_bytes(table: Table) -> bytes:
         "source": table.source,
         "licence": table.licence,
         "sha256": table.sha256,
+        "by_canonical": table.by_canonical,
     }
     arrays = {f"metric_{i}": np.asarray(values, dtype=np.float64) for i, values in enumerate(table.metrics.values())}
     text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
@@ -108,4 +113,5 @@ def _from_bytes(data: bytes, canonical: Callable[[str], str] | None) -> Table:
     space = Space([Decision(n, tuple(o)) for n, o in meta["space"]["decisions"]], meta["space"]["name"], canonical)
     if codes.shape[1] != len(space) or any(len(v) != len(codes) for v in metrics.values()):
         raise ValueError("sizes do not match")
-    return Table(meta["name"], space, codes, metrics, meta["directions"], meta["source"], meta["licence"], meta["sha256"])
+    details = {key: meta[key] for key in ("directions", "source", "licence", "sha256", "by_canonical")}
+    return Table(meta["name"], space, codes, metrics, **details)

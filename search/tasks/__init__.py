@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import Any
 
 from search.errors import UserError, did_you_mean
+from search.tables import TABLES
 from search.tasks.base import Result, TableTask, Task
 
 TASKS = {
     "nb201/cifar10": "search.tasks.nb201:NB201:cifar10",
     "nb201/cifar100": "search.tasks.nb201:NB201:cifar100",
     "nb201/imagenet16": "search.tasks.nb201:NB201:imagenet16",
+    **{table: f"search.tasks.benchmarks:Benchmark:{table}" for table in TABLES if not table.startswith("nb201/")},
     "hat": "search.tasks.hat:Hat",
 }
 

@@ -1,0 +1,148 @@
+"""NAS-Bench-ASR: 13,824 codes, 8,242 different speech models, phoneme error rate on TIMIT (lower is better).
+
+    load("nb-asr/")     a folder with nb-asr-e40-1234.pickle and its sisters (release v1.1.0 of SamsungLabs/nb-asr)
+
+A code has nine digits: [op1, skip] [op2, skip, skip] [op3, skip, skip, skip]. Vertex 0 is the cell's input, 1 to 3 the main
+operations in a chain, 4 the output; the i-th skip of operation k adds an edge from vertex i to vertex k + 1.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.errors import UserError
+from search.space import Decision, Space
+from search.tables.base import Table
+from search.tables.cache import cached, file_sum
+from search.tables.cell_hash import fingerprint, vertex_hashes
+from search.tables.safe_pickle import load as load_pickle
+
+OPS = ("linear", "conv5", "conv5d2", "conv7", "conv7d2", "zero")
+SIZES = (6, 2, 6, 2, 2, 6, 2, 2, 2)
+UNCONNECTED = "d751713988987e9331980363e24189ce"
+_HELP = "download nb-asr-e40-*.pickle from the releases of github.com/SamsungLabs/nb-asr and give their folder as the source"
+_OP_AT, _SKIPS_AT = (0, 2, 5), ((1,), (3, 4), (6, 7, 8))
+_ZERO = OPS.index("zero")
+
+
+@lru_cache(maxsize=1 << 14)
+def model_key(code: str) -> str:
+    """The benchmark's key of a code, 32 hex digits; all 812 codes without a path to the output share one."""
+    edges = [(k, k + 1) for k in range(4)] + [(i, k + 1) for k, at in enumerate(_SKIPS_AT, start=1) for i, a in enumerate(at) if code[a] == "1"]
+    labels = {0: -1, 4: -2, **{k: int(code[a]) for k, a in enumerate(_OP_AT, start=1)}}
+    zero = {v for v in (1, 2, 3) if labels[v] == _ZERO}
+    edges = [(i, j) for i, j in edges if i not in zero and j not in zero]
+    forward, backward = {0}, {4}
+    for i, j in sorted(edges):
+        if i in forward:
+            forward.add(j)
+    for i, j in sorted(edges, reverse=True):
+        if j in backward:
+            backward.add(i)
+    kept = sorted(forward & backward)
+    place = {v: n for n, v in enumerate(kept)}
+    inner = [(place[i], place[j]) for i, j in edges if i in place and j in place]
+    return fingerprint(vertex_hashes(inner, [labels[v] for v in kept], float_degrees=True))
+
+
+@lru_cache(maxsize=1)
+def _first_codes() -> dict[str, str]:
+    first: dict[str, str] = {}
+    for code in all_codes():
+        first.setdefault(model_key(code), code)
+    return first
+
+
+def all_codes() -> list[str]:
+    """All 13,824 codes in order."""
+    return ["".join(map(str, digits)) for digits in product(*map(range, SIZES))]
+
+
+def canonical(code: str) -> str:
+    """The smallest code of the same model."""
+    return _first_codes()[model_key(code)]
+
+
+def space() -> Space:
+    """Nine decisions: three operations, one to three skips after each."""
+    decisions = []
+    for k, skips in enumerate(_SKIPS_AT, start=1):
+        decisions.append(Decision(f"op_{k}", OPS))
+        decisions += [Decision(f"skip_{k}_{i}", (0, 1)) for i in range(len(skips))]
+    return Space(decisions, "nbasr", canonical)
+
+
+def from_nested(arch: list[list[int]]) -> str:
+    """The code of the benchmark's own form, [[op, skip], [op, skip, skip], [op, skip, skip, skip]]."""
+    return "".join(str(digit) for node in arch for digit in node)
+
+
+def load(source: str | Path | None = None, epochs: int = 40) -> Table:
+    """The table from a folder of release files, or from one of them.
+
+    Metrics: val_per (percent, minimum over the epochs) and test_per (percent, at that epoch), one column per seed; latency_<device>,
+    params and flops where their files lie beside. All are minimised. epochs: 40 is the full training, 5 and 10 are cheaper ones.
+    """
+    if source is None:
+        raise UserError(f"no source was given for nbasr - no package has this table - {_HELP}")
+    path = Path(source)
+    files = sorted(path.glob("nb-asr-*.pickle")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        raise UserError(f"{path} has no nb-asr-*.pickle - {_HELP}")
+    sums = "".join(f"{file_sum(f)}  {f.name}\n" for f in files)
+    digest = sha256(sums.encode()).hexdigest()
+    return cached("nbasr", f"{digest}|{epochs}", lambda: _build(files, path, digest, epochs), canonical)
+
+
+def read_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
+    """Header and rows of one file: two pickles back to back, read without running anything."""
+    with open(path, "rb") as handle:
+        header, rows = load_pickle(handle, path.name), load_pickle(handle, path.name)
+    if not isinstance(header, dict) or not isinstance(rows, list) or "dataset_type" not in header:
+        raise UserError(f"{path.name} is not a NAS-Bench-ASR file - it must hold a header and a list of rows - {_HELP}")
+    return header, rows
+
+
+def _columns(header: dict[str, Any], rows: list[Any]) -> dict[str, dict[str, float]]:
+    """{metric: {model key: value}} of one file, by its kind: training, benchmarking (latency) or static (parameters)."""
+    if header["dataset_type"] == "training":
+        return {"val_per": {r[0]: 100 * min(r[1]) for r in rows}, "test_per": {r[0]: 100 * r[2] for r in rows}}
+    if header["dataset_type"] == "benchmarking":
+        return {f"latency_{header['device']}".replace("-", "_"): {r[0]: r[1] for r in rows}}
+    names = ["params", "flops"][: len(rows[0]) - 1]
+    return {name: {r[0]: r[at] for r in rows} for at, name in enumerate(names, start=1)}
+
+
+def _build(files: list[Path], path: Path, digest: str, epochs: int) -> Table:
+    columns: dict[str, list[dict[str, float]]] = {}
+    seeds, seen = [], set()
+    for file in files:
+        header, rows = read_file(file)
+        if header["dataset_type"] == "training":
+            seen.add(header.get("epochs"))
+            if header.get("epochs") != epochs:
+                continue
+            seeds.append(str(header.get("seed")))
+        try:
+            for name, values in _columns(header, rows).items():
+                columns.setdefault(name, []).append(values)
+        except (TypeError, IndexError, ValueError, KeyError) as error:
+            raise UserError(f"{file.name} has a row of another form ({error}) - rows start with the model's key - download it again") from error
+    if "val_per" not in columns:
+        raise UserError(f"{path} has no training runs of {epochs} epochs - it has those of {sorted(map(str, seen)) or 'none'} - {_HELP}")
+    own = space()
+    trained = set().union(*columns["val_per"])
+    codes = [code for code in all_codes() if model_key(code) in trained]
+    if not codes:
+        raise UserError(f"no key in {path} is one of the 8,242 NAS-Bench-ASR models - the files are of another kind - {_HELP}")
+    keys = [model_key(code) for code in codes]
+    metrics = {name: np.array([[c.get(key, np.nan) for c in many] for key in keys], dtype=np.float64) for name, many in columns.items()}
+    metrics = {name: values[:, 0].copy() if values.shape[1] == 1 else values for name, values in metrics.items()}
+    source = f"nb-asr, {epochs} epochs, seeds {', '.join(seeds)}"
+    return Table("nbasr", own, own.to_array(codes), metrics, dict.fromkeys(metrics, "minimize"), source, "Apache-2.0 (SamsungLabs/nb-asr)", digest)

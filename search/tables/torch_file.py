@@ -1,0 +1,52 @@
+"""The plain data of a torch file (.pth), read without torch and without running anything in it.
+
+Handles the zip form (torch 1.6 and later) and the older stream of pickles. Tensors come out as None: the benchmarks keep
+their figures as plain numbers.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from search.errors import UserError
+from search.tables.safe_pickle import NUMPY, PLAIN, load
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+_TENSORS = {
+    **{("torch._utils", name): _nothing for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")},
+    **{("torch", f"{kind}Storage"): _nothing for kind in ("Float", "Double", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool", "BFloat16")},
+}
+
+
+def load_plain(path: str | Path) -> Any:
+    """The object stored in a torch file, tensors replaced by None; UserError for a missing, damaged or unsafe file."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"file {path} does not exist - give the path of the benchmark's .pth file")
+    allowed = {**PLAIN, **NUMPY, **_TENSORS}
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inner = next((n for n in archive.namelist() if n.rsplit("/", 1)[-1] == "data.pkl"), None)
+                if inner is None:
+                    raise UserError(f"{path.name} is a zip file without data.pkl - a file written by torch.save is needed - check the path")
+                return load(io.BytesIO(archive.read(inner)), path.name, allowed)
+        except zipfile.BadZipFile as error:
+            raise UserError(f"{path.name} is damaged ({error}) - download it again") from error
+    with open(path, "rb") as handle:
+        if load(handle, path.name, allowed) != _LEGACY_MAGIC:
+            raise UserError(f"{path.name} was not written by torch.save - a .pth file is needed - check the path")
+        load(handle, path.name, allowed)  # protocol version
+        load(handle, path.name, allowed)  # byte order and word sizes of the machine
+        return load(handle, path.name, allowed)
+
+
