@@ -1,0 +1,287 @@
+"""Run folders as numbers: read them, follow the best value over the trials, average over seeds with bootstrap intervals.
+
+A run is a folder with seed-0, seed-1, ... (trials.jsonl and summary.json in each); it may hold further runs, its
+controls, in controls/NAME. Runs of the same task, metric and direction belong together in one section.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.errors import UserError
+
+CHECKPOINTS = (25, 50, 100, 192)
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One search. trials: the objects of trials.jsonl in order; summary: of summary.json ({} while the search is unfinished)."""
+
+    seed: str
+    trials: tuple[Mapping[str, Any], ...]
+    summary: Mapping[str, Any]
+
+    def usable(self) -> list[tuple[int, Mapping[str, Any]]]:
+        """(position, trial) of the trials that count: finished, finite, no constraint violated."""
+        return [(i, t) for i, t in enumerate(self.trials) if _counts(t)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The seeds of one method on one task."""
+
+    label: str
+    path: Path
+    seeds: tuple[SeedRun, ...]
+    control: bool = False
+    task: str = ""
+    metric: str = "value"
+    direction: str = "maximize"
+    optimum: float | None = None
+
+    @property
+    def sign(self) -> float:
+        """+1 for maximised metrics, -1 for minimised ones."""
+        return -1.0 if self.direction == "minimize" else 1.0
+
+    def anytime(self, length: int | None = None) -> np.ndarray:
+        """Best value so far after each trial, float64 (seeds, length); NaN before the first usable one and past an unfinished end."""
+        length = length or max((len(s.trials) for s in self.seeds), default=0)
+        out = np.full((len(self.seeds), length), np.nan)
+        for row, seed in zip(out, self.seeds, strict=True):
+            for i, trial in seed.usable():
+                if i < length:
+                    row[i] = float(trial["value"]) * self.sign
+            row[:] = np.fmax.accumulate(row)
+            if not seed.summary:
+                row[len(seed.trials) :] = np.nan
+        return out * self.sign
+
+    def best(self) -> list[Mapping[str, Any] | None]:
+        """The best usable trial of each seed (the earlier one when equal), None where there is none."""
+        return [max((t for _, t in s.usable()), key=lambda t: float(t["value"]) * self.sign, default=None) for s in self.seeds]
+
+    def counted(self, *names: str) -> int | None:
+        """Sum over seeds of the first of `names` that the summaries have, None when none has it."""
+        found = [_find(s.summary, names) for s in self.seeds]
+        known = [int(f) for f in found if isinstance(f, (int, float))]
+        return sum(known) if known else None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % bootstrap interval (low == high == mean for one seed)."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    def text(self, digits: int) -> str:
+        """'73.21 [73.10, 73.33]', without brackets for one seed, an en dash for none."""
+        if self.seeds == 0:
+            return "–"
+        if self.seeds == 1:
+            return f"{self.mean:.{digits}f}"
+        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Runs that may be compared: same task, metric and direction."""
+
+    task: str
+    metric: str
+    direction: str
+    runs: tuple[Run, ...]
+    optimum: float | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.task} · {self.metric} ({self.direction})"
+
+    def checkpoints(self) -> list[int]:
+        """Evaluations at which the table is read: the usual ones that were reached, and the end."""
+        longest = max((len(s.trials) for r in self.runs for s in r.seeds), default=0)
+        return sorted({c for c in CHECKPOINTS if c <= longest} | ({longest} if longest else set()))
+
+    def digits(self) -> int:
+        """Decimals that show the differences between final values."""
+        finals = [v for r in self.runs for v in final_values(r)]
+        spread = float(np.ptp(finals)) if len(finals) > 1 else max(map(abs, finals), default=1.0) / 100
+        return int(np.clip(2 - math.floor(math.log10(max(spread, 1e-6))), 2, 6))
+
+
+def bootstrap(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Mean of the finite values and its 95 % percentile bootstrap interval; deterministic."""
+    x = np.asarray(values, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    if len(x) == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(x.mean())
+    if len(x) == 1:
+        return Interval(mean, mean, mean, 1)
+    picks = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
+    low, high = np.percentile(x[picks].mean(axis=1), [2.5, 97.5])
+    return Interval(mean, float(low), float(high), len(x))
+
+
+def band(curves: np.ndarray, resamples: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, low and high of curves (seeds, length) per column, NaN where a seed is missing; three float64 (length,)."""
+    mean = curves.mean(axis=0)
+    if len(curves) < 2:
+        return mean, mean, mean
+    picks = np.random.default_rng(seed).integers(len(curves), size=(resamples, len(curves)))
+    weights = np.stack([(picks == i).sum(axis=1) for i in range(len(curves))], axis=1) / len(curves)
+    low, high = np.percentile(weights @ curves, [2.5, 97.5], axis=0)
+    return mean, low, high
+
+
+def final_values(run: Run) -> list[float]:
+    """Best value of each seed that has one."""
+    return [float(t["value"]) for t in run.best() if t is not None]
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points no other point beats in both coordinates (higher is better), best first coordinate first."""
+    order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1], i))
+    front: list[int] = []
+    best = -math.inf
+    for i in order:
+        if points[i][1] > best:
+            front.append(i)
+            best = points[i][1]
+    return front
+
+
+def read_sections(paths: Sequence[str | Path]) -> list[Section]:
+    """All runs under `paths`, grouped by task, metric and direction in the order given. UserError when there is none."""
+    found = {run.path.resolve(): run for path in paths for run in _expand(Path(path))}
+    runs = list(found.values())
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    finished = {r.task: r for r in reversed(runs) if r.metric}
+    runs = [r if r.metric else _adopt(r, finished.get(r.task)) for r in runs]
+    for run in _distinct_labels(runs):
+        groups.setdefault((run.task, run.metric, run.direction), []).append(run)
+    return [Section(*key, tuple(group), next((r.optimum for r in group if r.optimum is not None), None)) for key, group in groups.items()]
+
+
+def _adopt(run: Run, other: Run | None) -> Run:
+    """An unfinished run with the metric of a finished one on the same task."""
+    return replace(run, metric=other.metric, direction=other.direction, optimum=other.optimum) if other else replace(run, metric="value")
+
+
+def _expand(path: Path) -> list[Run]:
+    if not path.is_dir():
+        raise UserError(f"{path} was given - it must be the folder of a run - see `ls runs`")
+    if (path / "trials.jsonl").is_file():
+        return [_run(path, [path])]
+    seeds = _seed_folders(path)
+    controls = [(p, _seed_folders(p)) for p in sorted((path / "controls").glob("*")) if p.is_dir()]
+    found = [_run(path, seeds)] if seeds else []
+    found += [_run(p, s) for p, s in controls if s]
+    if not found:
+        nested = [p for p in sorted(path.iterdir()) if p.is_dir() and _seed_folders(p)]
+        found = [run for p in nested for run in _expand(p)]
+    if not found:
+        raise UserError(f"{path} holds no run - a run has seed-0/trials.jsonl - start one with `python -m search.run --out {path}`")
+    return found
+
+
+def _seed_folders(path: Path) -> list[Path]:
+    found = [p for p in path.glob("seed-*") if (p / "trials.jsonl").is_file()]
+    return sorted(found, key=lambda p: (len(p.name), p.name))
+
+
+def _run(path: Path, folders: Sequence[Path]) -> Run:
+    seeds = tuple(SeedRun(f.name.removeprefix("seed-"), read_trials(f / "trials.jsonl"), _summary(f / "summary.json")) for f in folders)
+    first: Mapping[str, Any] = next((s.summary for s in seeds if s.summary), {})
+    started = next((f for f in (path / "run.json", path.parent / "run.json", path.parent.parent / "run.json") if f.is_file()), None)
+    first = first or {"task": "", "metric": "", **({k: v for k, v in _summary(started).items() if k == "task"} if started else {})}
+    optimum = first.get("optimum")
+    return Run(
+        label=path.name,
+        path=path,
+        seeds=seeds,
+        control=path.resolve().parent.name == "controls",
+        task=str(first.get("task") or path.name),
+        metric=str(first.get("metric") or ""),
+        direction=str(first.get("direction") or "maximize"),
+        optimum=float(optimum) if isinstance(optimum, (int, float)) else None,
+    )
+
+
+def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The trials of one seed in order; a torn last line of a running search is left out. UserError names a broken line."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")[:-1]
+    trials = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            trial = json.loads(line)
+        except ValueError:
+            trial = None
+        if not isinstance(trial, dict):
+            raise UserError(f"{path} line {number} is not a JSON object - one trial per line is expected - continue the run with --resume to repair it")
+        trials.append(trial)
+    return tuple(trials)
+
+
+def _summary(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object - it is written by search.run - continue the run with --resume to write it again")
+    return content
+
+
+def _counts(trial: Mapping[str, Any]) -> bool:
+    value = trial.get("value")
+    finished = str(trial.get("state", "COMPLETE")).upper().startswith("COMPLETE")
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    return finished and number and all(float(v) <= 0 for v in constraints(trial).values())
+
+
+def constraints(trial: Mapping[str, Any]) -> dict[str, float]:
+    """The constraint values of a trial, <= 0 is feasible."""
+    found = trial.get("constraints") or {}
+    return {str(k): float(v) for k, v in found.items() if isinstance(v, (int, float))} if isinstance(found, dict) else {}
+
+
+def _find(summary: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The first of `names` at the top level of a summary or one level below."""
+    for name in names:
+        for level in (summary, *(v for v in summary.values() if isinstance(v, dict))):
+            if level.get(name) is not None:
+                return level[name]
+    return None
+
+
+def _distinct_labels(runs: Sequence[Run]) -> list[Run]:
+    """Labels that tell the runs of one section apart: parents' names are prepended until they differ."""
+    out = []
+    for run in runs:
+        others = [r for r in runs if r is not run and r.path != run.path and r.task == run.task and r.metric == run.metric]
+        depth = 1
+        while depth < len(run.path.parts) and any(_tail(o.path, depth) == _tail(run.path, depth) for o in others):
+            depth += 1
+        out.append(replace(run, label=_tail(run.path, depth)))
+    return out
+
+
+def _tail(path: Path, depth: int) -> str:
+    return "/".join(p for p in path.parts[-depth:] if p != "controls")
