@@ -14,6 +14,7 @@ TASKS = {
     "nb201/cifar100": "search.tasks.nb201:NB201:cifar100",
     "nb201/imagenet16": "search.tasks.nb201:NB201:imagenet16",
     **{table: f"search.tasks.benchmarks:Benchmark:{table}" for table in TABLES if not table.startswith("nb201/")},
+    "nb301": "search.tasks.nb301:NB301",
     "hat": "search.tasks.hat:Hat",
 }
 

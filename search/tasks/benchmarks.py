@@ -17,7 +17,6 @@ OBJECTIVES = {
     "hpobench": ("val_acc", None),
     "hpolib": ("val_loss", None),
     "nb101": ("val_acc", "test_acc"),
-    "nb301": ("val_acc", None),
     "nbasr": ("val_per", "test_per"),
 }
 
