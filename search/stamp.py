@@ -55,14 +55,16 @@ def agreed_format(requested: str | None, folders: Iterable[str | Path], default:
             continue
         name = stamp["format"]
         if requested not in (None, name):
-            raise UserError(f"format '{requested}' was asked of {folder} - it was trained with format '{name}' - leave the format out, or train with '{requested}'")
+            raise UserError(f"format '{requested}' was asked of {folder} - it was trained with '{name}' - leave the format out, or train with '{requested}'")
         if name not in FORMATS or format_hash(name) != stamp["hash"]:
-            raise UserError(f"{folder} was trained with a different text of format '{name}' ({stamp['hash']}) than this version writes - use the version it was trained with, or train again")
+            had = f"{folder} was trained with another text of format '{name}' ({stamp['hash']}) than this version writes"
+            raise UserError(f"{had} - use the version it was trained with, or train again")
         return name
     chosen = requested or default
     get_format(chosen)
     if folders:
-        print(f"note: {folders[-1]} does not say which prompt format it was trained with; using '{chosen}' (python -m search.stamp FOLDER --format NAME records it)", file=sys.stderr)
+        hint = "python -m search.stamp FOLDER --format NAME records it"
+        print(f"note: {folders[-1]} does not say which prompt format it was trained with; using '{chosen}' ({hint})", file=sys.stderr)
     return chosen
 
 

@@ -154,7 +154,7 @@ def load_chat_model(settings: dict[str, Any]) -> Any:
     for folder in [*_adapters(settings), settings["model_name_or_path"]]:
         local = str(folder).startswith((".", "/", "saves/", "models/", "out/", "exports/"))
         if local and not any((Path(folder) / f).is_file() for f in ("config.json", "adapter_config.json")):
-            raise UserError(f"model folder {folder} does not exist or holds no model - train it first - for example llamafactory-cli train yaml/lmsearcher_tiny.yaml")
+            raise UserError(f"model folder {folder} holds no model - train it first - for example llamafactory-cli train yaml/lmsearcher_tiny.yaml")
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
     try:
         from llamafactory.chat import ChatModel
@@ -163,13 +163,15 @@ def load_chat_model(settings: dict[str, Any]) -> Any:
         raise UserError(f"ranker chat needs LLaMA-Factory, which cannot be imported ({error}) - install it with pip install -e '.[train]'") from error
     wanted = {"flash_attn": "sdpa", "do_sample": False, **settings}
     if wanted.get("infer_backend", "huggingface") != "huggingface":
-        raise UserError(f"infer_backend {wanted['infer_backend']} was given - the chat ranker scores with huggingface - serve it with llamafactory-cli api and use endpoint:URL#MODEL")
+        backend = wanted["infer_backend"]
+        raise UserError(f"infer_backend {backend} was given - the chat ranker needs huggingface - serve it with llamafactory-cli api and use endpoint:URL#MODEL")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         chat = ChatModel(wanted)
     except (ValueError, OSError) as error:
-        raise UserError(f"LLaMA-Factory cannot load {settings['model_name_or_path']}: {str(error).splitlines()[0]} - correct the YAML or the model folder") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"LLaMA-Factory cannot load {settings['model_name_or_path']}: {reason} - correct the YAML or the model folder") from error
     model = chat.engine.model
     if model.device.type == "cpu":
         model.float()  # LLaMA-Factory's infer_dtype leaves the weights as they were saved
