@@ -196,6 +196,10 @@ def _check(merged: Mapping[str, Any]) -> None:
         raise UserError(f"--timeout {merged['timeout']} was given - it must be a positive number of seconds")
     if merged["proposal"] not in KINDS:
         raise did_you_mean("proposal", str(merged["proposal"]), KINDS)
+    from search.strategies import STRATEGIES
+
+    if merged["sampler"] not in STRATEGIES:
+        raise did_you_mean("sampler", str(merged["sampler"]), STRATEGIES)
     if (merged["task"] is None) == (merged["table"] is None):
         given = "both --task and --table were" if merged["task"] else "neither --task nor --table was"
         raise UserError(f"{given} given - exactly one says what is searched - e.g. --task nb201/cifar100, or --table FILE --metric COLUMN")

@@ -52,6 +52,10 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
         raise UserError(f"--budget {given['budget']} was given - {task.name or 'this space'} has {reachable(task)} codes to evaluate - give a budget of at most that")
     arms = list(_arms(complete(given), task, out))
     check_empty(out, given["resume"])
+    rankers = Rankers(task)
+    for _, arm in arms:
+        if arm["sampler"] == "lmsearcher":
+            rankers.get(arm["ranker"], arm["seeds"][0], arm["format"])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,7 +63,6 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     with own(out, given["take_over"]):
         write_atomic(out / CONFIGURATION, json.dumps({k: v for k, v in complete(given).items() if k not in ("resume", "take_over", "out")}, indent=1) + "\n")
         task.prepare(progress=not given["quiet"])
-        rankers = Rankers(task)
         worst = 0
         try:
             for folder, arm in arms:
@@ -136,7 +139,8 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
     if best is not None and ending.why != "failures":
         best = replace(best, test=task.test(best.code))
     finish(home, summary(task.describe(), _configuration(given), trials, best, ending.why, seed), trials, best)
-    print(final_block(study, best, ending, home, label, len(trials), given["budget"], resume_line(Path(given["out"]))))
+    block = final_block(study, best, ending, home, label, len(trials), given["budget"], resume_line(Path(given["out"])))
+    print(block if folder.parent.name != "controls" else f"{label}: best {best.code if best else 'none'}  value {best.value if best else float('nan'):.6g}")
     return 1 if ending.why == "failures" else 0
 
 
@@ -156,7 +160,7 @@ def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]
         said = task.epilogue(better(bests, key=lambda b: b["value"])["code"])
         if said:
             print(said)
-    print(f"next: python -m search.report {' '.join(folders)}")
+    print(f"next: python -m search.report {out}")
 
 
 if __name__ == "__main__":

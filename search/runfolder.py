@@ -16,7 +16,7 @@ from typing import Any
 
 from search.errors import UserError
 from search.files import write_atomic
-from search.rankers.replay import TRANSCRIPT, question_key
+from search.rankers.replay import question_key
 from search.space import Seen
 from search.store import Trial
 from search.strategies import Suggestion
