@@ -86,6 +86,6 @@ def latency_table(space, words: tuple[int, int], device: str, n: int, progress: 
     name = device_name(device)
     path = root() / f"latency-{key(space.name, words, name, n)}.csv"
     if not path.exists():
-        rows = list(measure_many(space, spread_codes(space, n, 0), words, device, progress))
+        rows = measure_many(space, spread_codes(space, n, 0), words, device, progress)
         write_table(path, rows, space.name.replace("/", "-by-"), "".join(c if c.isalnum() else "-" for c in name))
     return path

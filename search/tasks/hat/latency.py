@@ -15,7 +15,7 @@ import csv
 import gzip
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,8 +127,8 @@ def quality(table: Table, seed: int = 0) -> Quality:
     return Quality(*score(table.y[held], predicted[held]), float(np.corrcoef(ratio[1:], ratio[:-1])[0, 1]), *score(table.y[held], steady))
 
 
-def measure(model, repeats: int = 20, length: int = 23, beam: int = 5, trim: float = 0.1, device: str = "cpu") -> tuple[float, float, float, float]:
-    """(encoder mean, decoder mean, encoder std, decoder std) in ms of a model that was cut out; one sentence, one beam search."""
+def timings(model, repeats: int = 20, length: int = 23, beam: int = 5, device: str = "cpu", warmup: int = 2) -> np.ndarray:
+    """Milliseconds of encoder and decoder, float64 (repeats, 2), of a model that was cut out: one sentence, one beam search."""
     import torch
 
     from search.tasks.hat.model import EOS, State
@@ -144,7 +144,7 @@ def measure(model, repeats: int = 20, length: int = 23, beam: int = 5, trim: flo
     tokens = torch.full((beam, 1), 7, dtype=torch.int64, device=device)
     spent: list[tuple[float, float]] = []
     with torch.inference_mode():
-        for _ in range(repeats + 3):
+        for _ in range(repeats + warmup):
             start = clock()
             layers, mask = model.encode(source)
             middle = clock()
@@ -152,19 +152,33 @@ def measure(model, repeats: int = 20, length: int = 23, beam: int = 5, trim: flo
             for _ in range(length):
                 model.decode(tokens, encoded, state=state)
             spent.append((middle - start, clock() - middle))
-    cut = int(repeats * trim)
-    kept = np.sort(np.array(spent[3:]), axis=0)[cut : repeats - cut]
+    return np.array(spent[warmup:])
+
+
+def trimmed(spent: np.ndarray, trim: float = 0.1) -> tuple[float, float, float, float]:
+    """(encoder mean, decoder mean, encoder std, decoder std) in ms without the fastest and slowest tenth."""
+    cut = int(len(spent) * trim)
+    kept = np.sort(spent, axis=0)[cut : len(spent) - cut]
     return (*map(float, kept.mean(axis=0)), *map(float, kept.std(axis=0)))
 
 
-def measure_many(space: Space, codes: Sequence[str], words: tuple[int, int] = (8000, 6600), device: str = "cpu", progress: bool = True) -> Iterator[list[float]]:
-    """The table row (ten features, four latencies) of each code, with fresh weights: latency does not depend on their values."""
+def measure_many(space: Space, codes: Sequence[str], words: tuple[int, int] = (8000, 6600), device: str = "cpu", progress: bool = True, rounds: int = 4) -> list[list[float]]:
+    """The table row (ten features, four latencies) of each code, with fresh weights: latency does not depend on their values.
+
+    The 20 repeats are spread over rounds through all codes, so that a device that changes speed does so for all of them alike (HAT's
+    own tables show what happens otherwise: see `quality`).
+    """
     from tqdm import tqdm
 
     from search.tasks.hat.model import Transformer
 
-    for code in tqdm(codes, desc="latency", unit="sub-transformer", disable=not progress, dynamic_ncols=True):
-        yield [*features(space, [code])[0], *measure(Transformer(to_arch(space, code), *words), device=device)]
+    spent: dict[str, list[np.ndarray]] = {code: [] for code in codes}
+    with tqdm(total=rounds * len(spent), desc="latency", disable=not progress, mininterval=1.0, dynamic_ncols=True) as bar:
+        for _ in range(rounds):
+            for code, parts in spent.items():
+                parts.append(timings(Transformer(to_arch(space, code), *words), 20 // rounds, device=device, warmup=1))
+                bar.update(1)
+    return [[*features(space, [code])[0], *trimmed(np.concatenate(parts))] for code, parts in spent.items()]
 
 
 def write_table(path: Path, rows: Sequence[Sequence[float]], task: str, device: str) -> Path:
@@ -196,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     path = args.csv
     if args.measure is not None:
         space = hat_space(args.space, args.reduce)
-        rows = list(measure_many(space, spread_codes(space, args.measure, args.seed), device=args.device))
+        rows = measure_many(space, spread_codes(space, args.measure, args.seed), device=args.device)
         path = write_table(args.out, rows, space.name.replace("/", "-by-"), args.device)
     print(f"{'table':32} {'rows':>5} {'held-out R2':>12} {'rel. error':>11} {'drift':>6} {'R2 steady':>10} {'rel. error':>11}")
     for table in read_tables(path):

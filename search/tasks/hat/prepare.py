@@ -69,7 +69,7 @@ def read_archive(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist - needed is WIT3's archive de-en.tgz of 2014-01 - download it (recipes/search/hat.yaml says where)") from None
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged or no tar archive ({error}) - needed is WIT3's de-en.tgz of 2014-01 - download it again") from error
+        raise UserError(f"{path} is damaged or no tar archive ({str(error).splitlines()[0]}) - needed is WIT3's de-en.tgz of 2014-01 - download it again") from error
     except Exception as error:  # zlib.error has no common base with the above
         raise UserError(f"{path} is damaged ({error}) - needed is WIT3's de-en.tgz of 2014-01 - download it again") from error
     missing = sorted(wanted - set(texts))

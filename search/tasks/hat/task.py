@@ -17,7 +17,7 @@ from search.errors import UserError
 from search.tasks.base import Result, Task
 from search.tasks.hat import cache
 from search.tasks.hat.corpus import SIZES
-from search.tasks.hat.latency import Predictor, fit, measure, read_tables
+from search.tasks.hat.latency import Predictor, fit, read_tables, timings, trimmed
 from search.tasks.hat.recipe import get_recipe
 from search.tasks.hat.space import features, hat_space, parameters, to_arch
 
@@ -41,7 +41,7 @@ class Hat(Task):
     def __init__(
         self, *, space: str | None = None, reduce: Any = None, data: str | None = None, supernet: str | None = None, recipe: str = "embedded",
         updates: Any = None, precision: str | None = None, latency_limit: Any = None, latency_quantile: Any = 0.5, latency_csv: str | None = None,
-        latency_table: str | None = None, measure: Any = 60, sentences: Any = 256, train_sentences: Any = SIZES["train"], merges: Any = 1000,
+        latency_table: str | None = None, measure: Any = 48, sentences: Any = 256, train_sentences: Any = SIZES["train"], merges: Any = 1000,
         device: str = "auto",
     ):  # fmt: skip
         self.recipe = get_recipe(recipe, {"space": space, "reduce": reduce, "updates": updates, "precision": precision})
@@ -184,7 +184,7 @@ class Hat(Task):
             return ""
         from search.tasks.hat.model import cut
 
-        encoder, decoder, *_ = measure(cut(self.model, arch), device=self.device)
+        encoder, decoder, *_ = trimmed(timings(cut(self.model, arch), device=self.device))
         self.model.to(self.device)
         return f", {encoder + decoder:.2f} ms measured now"
 
