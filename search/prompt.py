@@ -146,6 +146,8 @@ FORMATS: dict[str, Format | str] = {
     "paper": Format("paper", INSTRUCTION, "History:\n", "NCode: {code}, accuracy: {value};", "\n", "\nCandidate:\n", "{code}", "\n", True, "percent"),
     "append": Format("append", INSTRUCTION, "History:\n", "NCode: {code}, accuracy: {value};", "\n", "\nCandidate:\n", "{code}", "\n", False, "percent"),
     "release": Format("release", "", "", "{code}|{value},", "", "", "{code};", "", True, "unit", 200),
+    "nano": "search.prompt_nano:NANO",
+    "nano_value": "search.prompt_nano:NANO_VALUE",
 }
 
 

@@ -1,0 +1,119 @@
+"""The untrained nano searcher: a LLaMA of a few hundred thousand parameters and a tokenizer in which every NCode character and
+every evidence token is one token.
+
+    python -m data_builders.nano_model models/nano_start --size small --seed 0
+
+Weights start random. Tokens that are levels of one quantity (bins of a prediction, of a value) start alike when the levels are
+near: random smooth curves over the level. What the levels mean is left to training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.errors import cli, did_you_mean
+from search.prompt_nano import MARK, vocabulary
+
+SIZES = {"tiny": (64, 2, 4, 192), "small": (128, 3, 4, 384), "base": (192, 4, 6, 576)}
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}"
+    "{% elif m['role'] == 'user' %}{{ m['content'] + '" + MARK + "' }}"
+    "{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+WAVES = 6
+
+
+def build_tokenizer(max_length: int = 8192) -> Any:
+    """One token per character (so that the formats paper and release can be written too) and per evidence token."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = SPECIAL + ["\n"] + [chr(c) for c in range(32, 127)] + vocabulary()
+    core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"<[a-z]+[:~]?\d+>|[\s\S]"), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        chat_template=CHAT,
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def smooth_embeddings(tokens: list[str], width: int, seed: int, std: float = 0.1) -> np.ndarray:
+    """Starting embeddings, float32 (tokens, width): white noise, plus for levelled tokens a random smooth curve over the level."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(len(tokens), width)) * std
+    families: dict[str, list[tuple[int, str]]] = {}
+    for i, token in enumerate(tokens):
+        if match := re.fullmatch(r"<([a-z]+[:~]?)(\d+)>", token):
+            families.setdefault(match[1], []).append((i, match[2]))
+    for name, members in families.items():
+        rows = [i for i, _ in members]
+        levels = [tuple(int(c) for c in text) if name.endswith("~") else (int(text),) for _, text in members]
+        x = np.array(levels, dtype=np.float64)
+        x = x / np.maximum(x.max(axis=0), 1)
+        curve = rng.normal(size=width) * np.ones((len(rows), 1))
+        for column in x.T:
+            for wave in range(1, WAVES + 1):
+                curve += np.cos(np.pi * wave * column[:, None] + rng.uniform(0, np.pi, width)) * rng.normal(size=width) * 2.0 / wave
+        table[rows] = 0.15 * table[rows] + std * curve / max(float(curve.std()), 1e-9)
+    return table.astype(np.float32)
+
+
+def write_start(folder: str | Path, size: str = "small", seed: int = 0) -> Path:
+    """Config, tokenizer and starting weights of an untrained model; returns the folder."""
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    if size not in SIZES:
+        raise did_you_mean("size", size, SIZES)
+    hidden, layers, heads, inner = SIZES[size]
+    folder, tokenizer = Path(folder), build_tokenizer()
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=hidden,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=8192,
+            initializer_range=0.08,
+            tie_word_embeddings=True,
+            **special,
+        )
+    )
+    start = smooth_embeddings(tokenizer.convert_ids_to_tokens(range(len(tokenizer))), hidden, seed)
+    model.get_input_embeddings().weight.data.copy_(torch.from_numpy(start))
+    model.generation_config = GenerationConfig(max_new_tokens=64, do_sample=False, **special)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m data_builders.nano_model", description="Write the untrained nano searcher.")
+    parser.add_argument("folder")
+    parser.add_argument("--size", default="small", help=", ".join(SIZES))
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    print(write_start(arguments.folder, arguments.size, arguments.seed))
+    return 0
+
+
+if __name__ == "__main__":
+    cli(main)
