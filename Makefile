@@ -38,12 +38,12 @@ lint: venv
 	$(BIN)/ruff check .
 
 demo: venv
-	@echo "[1/4] ranking rows from NAS-Bench-201 (CIFAR-10)"
-	$(BIN)/python -m data_builders.nb201 --dataset cifar10 --history 5-20 --samples 6000 --seed 0 --out data/nb201_tiny.jsonl
-	@echo "[2/4] a tiny LLaMA from scratch on those rows, with LLaMA-Factory (about two minutes; it proves the pipeline)"
+	@echo "[1/4] ranking rows from NAS-Bench-201, CIFAR-10"
+	$(BIN)/python -m data_builders.nb201 --datasets cifar10 --samples 5000 --history 5-20 --out data/nb201_tiny.jsonl
+	@echo "[2/4] a tiny LLaMA from scratch on those rows, with LLaMA-Factory: about two minutes; it proves the pipeline"
 	$(BIN)/llamafactory-cli train yaml/lmsearcher_tiny.yaml
 	$(BIN)/python -m search.stamp saves/lmsearcher_tiny --format paper
-	@echo "[3/4] search on NAS-Bench-201, CIFAR-100: the tiny model, then every control at the same budget"
+	@echo "[3/4] search on NAS-Bench-201, CIFAR-100: the tiny model and every control at the same budget"
 	rm -rf runs/demo
 	$(BIN)/python -m search.run --task nb201/cifar100 --ranker chat:yaml/lmsearcher_tiny_chat.yaml --budget 192 --seeds 0-2 \
 		--controls random-ranker,oracle-ranker,random,evolution,local --out runs/demo
