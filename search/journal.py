@@ -36,7 +36,13 @@ def repair(path: str | Path) -> str | None:
     writer died while writing it, and no reader can pass it. So what follows it (if another program appended) stays valid.
     """
     path = Path(path)
-    if not path.exists():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror} - fix the permissions, then resume") from error
+    if all(_salvage(line) == line for line in data.splitlines(keepends=True)):
         return None
     try:
         with file_lock(_guard(path)):

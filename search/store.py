@@ -6,6 +6,9 @@ storage as a failed trial with the reason, and everything here looks past it. Nu
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,11 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.claims import alive, identity
 from search.errors import UserError
+from search.evaluate import Outcome
 from search.journal import Journal, repair
 from search.optuna_tools import code_of, distributions, params_of, quiet
 from search.space import Seen, Space
 
 EXTERNAL = "external"
+ORPHAN_SECONDS = 3.0
+DRIVERS = {"mysql://": "mysql+pymysql://", "postgres://": "postgresql://"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
 
             host, _, port = text.removeprefix("grpc://").partition(":")
             return GrpcStorageProxy(host=host, port=int(port or 13000)), None
+        for short, full in DRIVERS.items():
+            text = text.replace(short, full, 1) if text.startswith(short) else text
         return get_storage(text), None
     except ImportError as error:
         raise UserError(f"storage {text.split('://')[0]} was given but its driver is missing ({error}) - pip install the driver, e.g. psycopg2-binary for postgresql") from error
@@ -96,6 +104,11 @@ class Store:
                 self._study = storage.get_study_id_from_name(name)
         if storage.get_study_directions(self._study) != [wanted]:
             raise UserError(f"study '{name}' exists with the other direction than {direction} - give the direction it was started with, or another --out")
+        known, fingerprint = self.attribute("space"), _fingerprint(space)
+        if known is None:
+            self.set_attribute("space", fingerprint)
+        elif known != fingerprint:
+            raise UserError(f"study '{name}' was started on another search space - decisions and options must stay as they were - choose another --out")
 
     def trials(self) -> list[Trial]:
         """All trials that count, in number order; finished ones are read once."""
@@ -120,13 +133,13 @@ class Store:
         )
         return self.storage.create_new_trial(self._study, template)
 
-    def finish(self, trial_id: int, value: float | None, reason: str | None = None, metrics: Mapping[str, Any] | None = None, constraints: Mapping[str, float] | None = None) -> None:
-        """Tell a running trial its value, or, when `reason` is given, that it failed."""
-        for key, attribute in (("reason", reason), ("metrics", metrics), ("constraints", constraints)):
-            if attribute:
-                self.storage.set_trial_user_attr(trial_id, key, dict(attribute) if isinstance(attribute, Mapping) else attribute)
-        if reason is None:
-            self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [float(value)])
+    def finish(self, trial_id: int, outcome: Outcome) -> None:
+        """Tell a running trial what came out: its value, or that it failed and why."""
+        for key in ("reason", "metrics", "constraints"):
+            if note := getattr(outcome, key):
+                self.storage.set_trial_user_attr(trial_id, key, dict(note) if isinstance(note, Mapping) else note)
+        if outcome.reason is None:
+            self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [float(outcome.value)])
         else:
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
@@ -145,6 +158,8 @@ class Store:
             owner = t.user_attrs.get("owner")
             if owner == EXTERNAL and "void" not in t.user_attrs:
                 continue
+            if exclusive and isinstance(owner, Mapping):
+                _outlive(owner)
             state = alive(owner) if isinstance(owner, Mapping) else False
             if exclusive or state is False or (state is None and take_over):
                 self.void(t._trial_id, "its worker died")
@@ -189,6 +204,18 @@ class Store:
 
 def _void(t: FrozenTrial) -> bool:
     return "void" in t.user_attrs or ("code" not in t.user_attrs and t.state == TrialState.FAIL)
+
+
+def _fingerprint(space: Space) -> str:
+    """A hash of names and options: a study must never go on over a changed space."""
+    return hashlib.sha256(json.dumps(space.to_dict()["decisions"]).encode()).hexdigest()[:16]
+
+
+def _outlive(owner: Mapping[str, Any]) -> None:
+    """Wait for a worker whose master died; it notices within a second."""
+    end = time.monotonic() + ORPHAN_SECONDS
+    while owner != identity() and alive(owner) and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

@@ -94,7 +94,7 @@ class Study:
         if known[number].state != "RUNNING":
             raise UserError(f"trial {number} was told twice - it is {known[number].state} - tell each trial once")
         outcome = judge(value)
-        self.store.finish(known[number].trial_id, outcome.value, outcome.reason, outcome.metrics, outcome.constraints)
+        self.store.finish(known[number].trial_id, outcome)
         return self.trials[number]
 
     def run(
@@ -125,7 +125,7 @@ class Study:
                 except KeyboardInterrupt:
                     self.store.void(trial.trial_id, "interrupted")
                     raise
-                self.store.finish(trial.trial_id, outcome.value, outcome.reason, outcome.metrics, outcome.constraints)
+                self.store.finish(trial.trial_id, outcome)
                 if after is not None:
                     after(self.store.trials()[trial.number])
                 if outcome.reason is not None:
