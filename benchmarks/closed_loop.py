@@ -1,0 +1,171 @@
+"""Searches to the end on real tables: which method finds the best architecture, how early, over tables and seeds?
+
+    python -m benchmarks.closed_loop [--method nano+mixed ...] [--case macro ...] [--seeds 20] [--budget 100] [--processes 2]
+    python -m benchmarks.closed_loop --case nb201/cifar10 --case nb201/cifar100 --case nb201/imagenet16 --budget 192 --name nb201
+
+Methods are those of benchmarks/driver.py. Regret is (optimum - best so far) / (optimum - median of the table): 0 is the
+optimum, 1 the median architecture. Mean rank: methods are ranked by mean regret on each table, ranks averaged over tables.
+Searches are kept in --cache, one file a method, table and seed, and never repeated; --fresh METHOD forgets one.
+Writes closed_loop[_NAME].md and .json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.cases import LOOP, present, task_of
+from benchmarks.driver import best_so_far, build, drive
+from benchmarks.exam_all import plain, stamp
+from search.curves import bootstrap
+from search.errors import UserError, cli
+from search.files import write_atomic
+
+METHODS = ("surrogate+mixed", "random+mixed", "local", "evolution", "tpe", "gp", "random")
+NANO = "nano+mixed"
+POINTS = (25, 50, 100, 192)
+CONTROL = "random+mixed"
+
+
+def search(method: str, case: str, seed: int, budget: int) -> list[float]:
+    """Best value after each of `budget` evaluations of one search."""
+    task = task_of(case)
+    return best_so_far(drive(task, build(method, task, seed), budget), task.direction, budget).tolist()
+
+
+def work(method: str, case: str, seeds: Sequence[int], budget: int, files: Sequence[Path]) -> int:
+    """The searches of several seeds, each kept as soon as it is done; returns how many."""
+    for seed, path in zip(seeds, files, strict=True):
+        write_atomic(path, json.dumps({"method": method, "case": case, "seed": seed, "budget": budget, "best": search(method, case, seed, budget)}))
+    return len(seeds)
+
+
+def regrets(case: str, curves: np.ndarray) -> np.ndarray:
+    """Best values (seeds, budget) in the task's direction -> normalised regret of the same shape."""
+    task = task_of(case)
+    assert task.optimum is not None
+    known = task.values[np.isfinite(task.values)]
+    return (task.optimum - curves) / (task.optimum - float(np.median(known)))
+
+
+def rank_methods(table: Mapping[str, float]) -> dict[str, float]:
+    """1 for the smallest regret; equal ones share the mean of their ranks."""
+    values = np.array(list(table.values()))
+    ranks = [(values < v - 1e-12).sum() + (np.abs(values - v) <= 1e-12).sum() / 2 + 0.5 for v in values]
+    return dict(zip(table, map(float, ranks), strict=True))
+
+
+def results(curves: Mapping[str, Mapping[str, np.ndarray]], points: Sequence[int]) -> dict[str, Any]:
+    """All numbers from {case: {method: best values (seeds, budget)}}; a method must have every case."""
+    out: dict[str, Any] = {"regret": {}, "value": {}, "rank": {}, "mean_regret": {}, "against_control": {}}
+    for p in points:
+        means: dict[str, dict[str, float]] = {}
+        out["regret"][str(p)], out["value"][str(p)] = {}, {}
+        for case, methods in curves.items():
+            normal = {m: regrets(case, c)[:, p - 1] for m, c in methods.items()}
+            means[case] = {m: float(r.mean()) for m, r in normal.items()}
+            out["regret"][str(p)][case] = {m: _triple(r) for m, r in normal.items()}
+            out["value"][str(p)][case] = {m: _triple(c[:, p - 1]) for m, c in methods.items()}
+        ranks = {case: rank_methods(row) for case, row in means.items()}
+        methods = list(next(iter(curves.values())))
+        out["rank"][str(p)] = {m: _triple([r[m] for r in ranks.values()]) for m in methods}
+        out["mean_regret"][str(p)] = {m: _triple([row[m] for row in means.values()]) for m in methods}
+        if CONTROL in methods:
+            gaps = {m: [row[CONTROL] - row[m] for row in means.values()] for m in methods if m != CONTROL}
+            out["against_control"][str(p)] = {m: {"gain": _triple(g), "wins": float(np.mean(np.array(g) > 0))} for m, g in gaps.items()}
+    return out
+
+
+def markdown(found: Mapping[str, Any], about: str, values: bool) -> str:
+    """Ranks and mean regrets of the methods, then a table per budget."""
+    points = list(found["rank"])
+    order = sorted(found["rank"][points[-1]], key=lambda m: found["rank"][points[-1]][m][0])
+    rule = "|---" * (2 * len(points) + 2) + "|"
+    header = ["method", *(f"mean rank @{p}" for p in points), *(f"regret @{p}" for p in points), "beats control"]
+    lines = [f"{about}\n", "| " + " | ".join(header) + " |", rule]
+    for m in order:
+        ranks = [f"{found['rank'][p][m][0]:.2f}" for p in points]
+        means = [f"{found['mean_regret'][p][m][0]:.4f}" for p in points]
+        wins = " ".join(f"{found['against_control'][p][m]['wins']:.0%}" for p in points) if m in found["against_control"].get(points[0], {}) else "–"
+        lines.append(f"| {m} | " + " | ".join(ranks + means) + f" | {wins} |")
+    parts = ["\n".join(lines)]
+    for kind, title in (("value", "best value"), ("regret", "normalised regret")) if values else (("regret", "normalised regret"),):
+        for p in points:
+            lines = [f"**@{p}, {title}** (mean over seeds [95 % bootstrap interval])\n", "| table | " + " | ".join(order) + " |"]
+            lines.append("|---" * (len(order) + 1) + "|")
+            digits = 4 if kind == "regret" else 2
+            for case, row in found[kind][p].items():
+                lines.append(f"| {case} | " + " | ".join(f"{row[m][0]:.{digits}f} [{row[m][1]:.{digits}f}, {row[m][2]:.{digits}f}]" for m in order) + " |")
+            parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _triple(x: Any) -> list[float]:
+    i = bootstrap(x, 2000)
+    return [i.mean, i.low, i.high]
+
+
+def _limits(texts: Sequence[str]) -> dict[str, int]:
+    """METHOD=N options as {method: N}."""
+    pairs = [t.rpartition("=") for t in texts]
+    if not all(m and n.isdigit() for m, _, n in pairs):
+        raise UserError(f"--seeds-of {' '.join(texts)} was given - METHOD=NUMBER is allowed - e.g. gp=5")
+    return {m: int(n) for m, _, n in pairs}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.closed_loop", description=__doc__.splitlines()[0])
+    parser.add_argument("--method", action="append", help=f"repeatable (default: {', '.join((NANO, *METHODS))})")
+    parser.add_argument("--also", action="append", default=[], metavar="METHOD", help="beside the default methods, repeatable")
+    parser.add_argument("--case", action="append", help=f"tables of benchmarks/cases.py, repeatable (default: {', '.join(LOOP)})")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds-of", action="append", default=[], metavar="METHOD=N", help="fewer seeds of a slow method")
+    parser.add_argument("--budget", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--fresh", action="append", default=[], metavar="METHOD")
+    parser.add_argument("--cache", type=Path, default=Path("runs/closed_loop"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--name", default="", help="what the result files are called: closed_loop_NAME")
+    parser.add_argument("--values", action="store_true", help="print best values beside regrets")
+    args = parser.parse_args()
+    shipped = (Path(__file__).resolve().parents[1] / "models" / "nano" / "config.json").is_file()
+    methods = list(dict.fromkeys([*(args.method or ([NANO] if shipped else []) + list(METHODS)), *args.also]))
+    cases, limits = present(args.case or list(LOOP), searchable=True), _limits(args.seeds_of)
+    seeds = {m: range(min(args.seeds, limits.get(m, args.seeds))) for m in methods}
+    folders = {m: args.cache / plain(f"{m}|{stamp(m.rpartition('+')[0] or m)}|{args.budget}") for m in methods}
+    files = {(m, c, s): folders[m] / f"{plain(c)}-{s}.json" for m in methods for c in cases for s in seeds[m]}
+    todo: dict[tuple[str, str], list[int]] = {}
+    for (m, c, s), path in files.items():
+        if m in args.fresh or not path.is_file():
+            todo.setdefault((m, c), []).append(s)
+    with ProcessPoolExecutor(args.processes) as pool:
+        jobs = [pool.submit(work, m, c, part, args.budget, [files[m, c, s] for s in part]) for (m, c), all_ in todo.items() for part in _parts(all_)]
+        bar = tqdm(total=sum(map(len, todo.values())), desc="searches", disable=None)
+        for job in as_completed(jobs):
+            bar.update(job.result())
+        bar.close()
+    curves = {c: {m: np.array([json.loads(files[m, c, s].read_text())["best"] for s in seeds[m]]) for m in methods} for c in cases}
+    found = results(curves, [p for p in POINTS if p <= args.budget])
+    exceptions = "".join(f", {m} {n}" for m, n in limits.items())
+    about = f"{len(cases)} tables, {args.seeds} seeds{exceptions}, budget {args.budget}; 'beats control': share of tables ahead of {CONTROL} at each budget."
+    text = markdown(found, about, args.values)
+    print(text.split("\n\n")[0], "\n\n" + text.split("\n\n")[1])
+    stem = "closed_loop" + f"_{args.name}" * bool(args.name)
+    write_atomic(args.out / f"{stem}.md", text)
+    print(write_atomic(args.out / f"{stem}.json", json.dumps({"about": about, "cases": cases, "methods": methods, **found}, indent=1) + "\n"))
+    return 0
+
+
+def _parts(seeds: Sequence[int], size: int = 5) -> list[Sequence[int]]:
+    return [seeds[i : i + size] for i in range(0, len(seeds), size)]
+
+
+if __name__ == "__main__":
+    cli(main)
