@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_builders.encoding import code_texts
 from data_builders.pools import TablePool
 from data_builders.sampling import PoolSource, RowShape
 from search.errors import UserError
-from data_builders.encoding import code_texts
 from search.tables import Table
 
 

@@ -28,7 +28,7 @@ def option_words(space: Space) -> list[list[str]]:
         source = edge[1] if edge else re.sub(r"[|+~\s;,]", "_", decision.name)
         words.append([f"{name}~{source}" for name in names])
         if len(set(words[-1])) != len(words[-1]):
-            raise UserError(f"options of decision '{decision.name}' read alike as text: {words[-1]} - operator text must tell them apart - use --encoding ncode")
+            raise UserError(f"options of '{decision.name}' read alike as text: {words[-1]} - operator text must tell them apart - use --encoding ncode")
     return words
 
 

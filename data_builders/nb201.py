@@ -22,6 +22,12 @@ from search.tables import load_table
 DATASETS = ("cifar10", "cifar100", "imagenet16")
 
 
+def make_source(shape: RowShape, source: str | None = None, encoding: str = "ncode", datasets: str = ",".join(DATASETS), metric: str = "val_acc") -> Source:
+    """Rows from the named data sets; source None is the pip package."""
+    tables = [load_table(f"nb201/{d.strip()}", source) for d in datasets.split(",")]
+    return table_source("nb201", tables, metric, shape, encoding=encoding, **path_fact(source))
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m data_builders.nb201", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -30,13 +36,8 @@ def main() -> int:
     parser.add_argument("--datasets", default=",".join(DATASETS), help=f"comma-separated, of {', '.join(DATASETS)}")
     parser.add_argument("--metric", default="val_acc", help="metric of the table (default val_acc)")
     args = parser.parse_args()
-    names = [d.strip() for d in args.datasets.split(",")]
-
-    def source(shape: RowShape) -> Source:
-        tables = [load_table(f"nb201/{d}", args.source) for d in names]
-        return table_source("nb201", tables, args.metric, shape, encoding=args.encoding, **path_fact(args.source))
-
-    return run_builder(args, "nb201", source)
+    options = {"datasets": args.datasets, "metric": args.metric}
+    return run_builder(args, "nb201", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options})
 
 
 if __name__ == "__main__":

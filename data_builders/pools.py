@@ -1,7 +1,8 @@
 """What rows are drawn from: a finite table, or a space whose codes are looked up or computed as they come.
 
 Both pools speak of entries (integers): `members` finds those of pruned subspaces, `find` those of codes; class_of, codes_of,
-text_of and value_of tell about them. Entries of a LivePool are valid until the next `begin`.
+text_of and value_of tell about them. Entries of a LivePool must be kept
+to outlive the next `keep`.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class TablePool:
 
     def begin(self) -> None:
         """A new batch: nothing to forget."""
+
+    def keep(self, entry: np.ndarray) -> np.ndarray:
+        """The numbers under which these entries stay known; the same ones."""
+        return entry
 
     def distinct(self, column: int) -> int:
         """How many different architectures have a value in this column."""
@@ -134,8 +139,15 @@ class LivePool:
 
     def begin(self) -> None:
         """A new batch: forget all entries."""
-        self._codes = np.empty((0, len(self.sizes)), dtype=np.uint8)
-        self._keys = np.empty(0, dtype=np.int64)
+        self._codes, self._keys = np.empty((0, len(self.sizes)), dtype=np.uint8), np.empty(0, dtype=np.int64)
+        self._kept = 0
+
+    def keep(self, entry: np.ndarray) -> np.ndarray:
+        """Keep these entries and forget all others that were not kept; returns their new numbers."""
+        codes, keys = self._codes[entry], self._keys[entry]
+        self._codes, self._keys = np.concatenate([self._codes[: self._kept], codes]), np.concatenate([self._keys[: self._kept], keys])
+        self._kept += len(entry)
+        return np.arange(self._kept - len(entry), self._kept)
 
     def distinct(self, column: int) -> int:
         """An upper bound: the size of the space."""

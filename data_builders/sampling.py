@@ -80,7 +80,7 @@ class PoolSource:
             nth = np.arange(len(row)) - (np.cumsum(amount) - amount)[row]
             enough = amount >= shape.enough(wanted[tried])
             use = enough[row] & (nth < wanted[tried][row])
-            chosen[tried[row[use]], nth[use]] = entry[use]
+            chosen[tried[row[use]], nth[use]] = self.pool.keep(entry[use])
             done = tried[enough]
             got[done] = np.minimum(amount[enough], wanted[done])
             if shape.direct:
@@ -111,7 +111,9 @@ class PoolSource:
             if found.any():
                 return pending[found], masks
 
-    def _distinct(self, rng: np.random.Generator, tried: np.ndarray, masks: np.ndarray, wanted: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _distinct(
+        self, rng: np.random.Generator, tried: np.ndarray, masks: np.ndarray, wanted: np.ndarray, column: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(row number among `tried`, entry) pairs: the first of each architecture, those without a value left out."""
         if self.shape.pruning:
             row, entry = self.pool.members(masks[:, :, tried], rng, wanted[tried])
