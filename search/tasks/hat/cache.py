@@ -79,13 +79,13 @@ def device_name(device: str) -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
-def latency_table(space, words: tuple[int, int], device: str, n: int, progress: bool) -> Path:
+def latency_table(space, words: tuple[int, int], device: str, n: int, repeats: int, progress: bool) -> Path:
     """Measured latencies of n sub-transformers on this device, in HAT's columns; measured on the first use."""
     from search.tasks.hat.latency import measure_many, spread_codes, write_table
 
     name = device_name(device)
-    path = root() / f"latency-{key(space.name, words, name, n)}.csv"
+    path = root() / f"latency-{key(space.name, words, name, n, repeats)}.csv"
     if not path.exists():
-        rows = measure_many(space, spread_codes(space, n, 0), words, device, progress)
+        rows = measure_many(space, spread_codes(space, n, 0), words, device, progress, repeats)
         write_table(path, rows, space.name.replace("/", "-by-"), "".join(c if c.isalnum() else "-" for c in name))
     return path

@@ -29,7 +29,7 @@ class Hat(Task):
 
     latency_limit: ms (default: the `latency_quantile` of predicted latencies of 2,000 random sub-transformers, so half of the space
     is too slow); latency_csv and latency_table: predict from a table in HAT's columns, for example
-    iwslt14deen/gpu_titanxp, instead of measuring this device; measure: how many sub-transformers are measured; sentences:
+    iwslt14deen/gpu_titanxp, instead of measuring this device; measure and repeats: how many sub-transformers are measured, and how often each; sentences:
     size of the validation subset; data and supernet: folders of a real corpus; recipe, space, reduce, updates, precision: of the supernet.
     """
 
@@ -41,7 +41,7 @@ class Hat(Task):
     def __init__(
         self, *, space: str | None = None, reduce: Any = None, data: str | None = None, supernet: str | None = None, recipe: str = "embedded",
         updates: Any = None, precision: str | None = None, latency_limit: Any = None, latency_quantile: Any = 0.5, latency_csv: str | None = None,
-        latency_table: str | None = None, measure: Any = 48, sentences: Any = 256, train_sentences: Any = SIZES["train"], merges: Any = 1000,
+        latency_table: str | None = None, measure: Any = 48, repeats: Any = 20, sentences: Any = 256, train_sentences: Any = SIZES["train"], merges: Any = 1000,
         device: str = "auto",
     ):  # fmt: skip
         self.recipe = get_recipe(recipe, {"space": space, "reduce": reduce, "updates": updates, "precision": precision})
@@ -54,6 +54,7 @@ class Hat(Task):
         if self.quantile > 1:
             raise UserError(f"latency_quantile={self.quantile} was given - between 0 and 1 is needed, 0.5 keeps the faster half of the space")
         self.measured = int(_number("measure", measure, 9))
+        self.repeats = int(_number("repeats", repeats, 0))
         self.sentences = int(_number("sentences", sentences, 0))
         self.sizes = SIZES | {"train": int(_number("train_sentences", train_sentences, 0))}
         self.merges = int(_number("merges", merges, 0))
@@ -173,7 +174,7 @@ class Hat(Task):
                 raise UserError(f"latency_table={name} was given - {self.latency_csv} has {', '.join(tables)} - choose one of them")
             return fit(tables[name].x, tables[name].y), f"fitted to {name}, {len(tables[name].y)} rows"
         say(f"latency on {cache.device_name(self.device)}, {self.measured} sub-transformers")
-        path = cache.latency_table(self.space, (len(self.corpus.source), len(self.corpus.target)), self.device, self.measured, progress)
+        path = cache.latency_table(self.space, (len(self.corpus.source), len(self.corpus.target)), self.device, self.measured, self.repeats, progress)
         table = read_tables(path)[0]
         predictor = fit(table.x, table.y)
         error = float(np.median(np.abs(predictor(table.x) - table.y) / table.y))
@@ -184,7 +185,7 @@ class Hat(Task):
             return ""
         from search.tasks.hat.model import cut
 
-        encoder, decoder, *_ = trimmed(timings(cut(self.model, arch), device=self.device))
+        encoder, decoder, *_ = trimmed(timings(cut(self.model, arch), self.repeats, device=self.device))
         self.model.to(self.device)
         return f", {encoder + decoder:.2f} ms measured now"
 
