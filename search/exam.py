@@ -69,7 +69,7 @@ def questions(task: Task, length: int, repeats: int, candidates: int = 10, pool:
             taken = {task.space.canonical(c) for c in codes}
             shown = [c.code for c in propose(task.space, told, taken, rng, candidates, pool, feasible=task.feasible)]
             truth = values[task.table.rows(shown)]
-        if len(shown) < 2 or len(told) < length:
+        if len(told) < length or len(shown) < (candidates if pool == "uniform" else 2):
             given = f"{length} history entries and {candidates} candidates were asked for"
             raise UserError(f"{given} - table {task.table.name} has too few different architectures - ask for fewer")
         out.append(Question(told, shown, np.asarray(truth, dtype=np.float64)))

@@ -1,0 +1,64 @@
+"""The direct driver of the benchmarks makes the trials that search.run makes; ranks and regrets are what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.cases import CASES, task_of
+from benchmarks.closed_loop import rank_methods, regrets
+from benchmarks.driver import best_so_far, build, drive
+from benchmarks.exam_all import summarise
+from search.curves import read_trials
+
+SAME = {
+    "surrogate+mixed": ["--ranker", "surrogate"],
+    "random+uniform": ["--ranker", "random", "--proposal", "uniform"],
+    "local": ["--sampler", "local"],
+    "evolution": ["--sampler", "evolution"],
+    "tpe": ["--sampler", "tpe"],
+}
+
+
+@pytest.mark.parametrize("method", SAME)
+def test_driver_and_command_line_make_the_same_trials(method, tmp_path):
+    command = [sys.executable, "-m", "search.run", "--task", "nb201/cifar100", *SAME[method], "--budget", "40", "--seeds", "3", "--quiet", "--controls", "none"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    trials = read_trials(tmp_path / "run" / "seed-3" / "trials.jsonl")
+    task = task_of("nb201/cifar100")
+    steps = drive(task, build(method, task, 3), 40)
+    assert [(s.code, s.value, s.origin) for s in steps] == [(t["code"], t["value"], t["origin"]) for t in trials]
+
+
+def test_a_search_that_exhausts_its_table_keeps_its_last_value():
+    task = task_of("nb201/cifar100")
+    steps = drive(task, build("random", task, 0), 5)
+    best = best_so_far(steps, "maximize", 8)
+    assert best[-1] == best[4] == max(s.value for s in steps) and (np.diff(best) >= 0).all()
+
+
+def test_regret_is_nought_at_the_optimum_and_one_at_the_median():
+    task = task_of("hpolib/protein_structure")
+    assert regrets("hpolib/protein_structure", np.array([[np.median(task.values), task.optimum]])).tolist() == [[1.0, 0.0]]
+
+
+def test_ranks_share_ties():
+    assert rank_methods({"a": 0.2, "b": 0.1, "c": 0.2, "d": 0.5}) == {"a": 2.5, "b": 1.0, "c": 2.5, "d": 4.0}
+
+
+def test_every_case_is_named_once_and_pip_cases_are_always_there():
+    assert len(CASES) >= 35 and sum(c.file is None for c in CASES.values()) >= 20
+
+
+def test_wins_and_differences_are_counted_over_tables():
+    rows = {"surrogate": (0.6, 0.8), "new": (0.7, 0.75)}
+    marks = {s: {f"t{i}": {"5": {"percentile": [v, v], "seconds": [0.1], "fallbacks": [0]}} for i, v in enumerate(vs)} for s, vs in rows.items()}
+    found = summarise(marks)["new"]["5"]
+    assert found["wins"] == 0.5 and found["ahead"][0] == pytest.approx(0.025) and found["mean"][0] == pytest.approx(0.725)
