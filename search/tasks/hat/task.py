@@ -56,7 +56,9 @@ class Hat(Task):
         self.measured = int(_number("measure", measure, 9))
         self.repeats = int(_number("repeats", repeats, 0))
         self.sentences = int(_number("sentences", sentences, 0))
-        self.sizes = SIZES | {"train": int(_number("train_sentences", train_sentences, 0))}
+        train = int(_number("train_sentences", train_sentences, 0))
+        held = min(SIZES["valid"], max(self.sentences, train // 16))
+        self.sizes = {"train": train, "valid": held, "test": held}
         self.merges = int(_number("merges", merges, 0))
         self.latency_csv, self.latency_table = latency_csv, latency_table
         self.device = device

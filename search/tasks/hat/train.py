@@ -67,7 +67,7 @@ def train(model: Transformer, split: Split, recipe: Recipe, out: Path, pick: Pic
     done, losses = _resume(out, model, optimizer, scaler, recipe), []
     bar = _bar(recipe.updates, done, progress and place.rank == 0)
     for update in range(done + 1, recipe.updates + 1):
-        loss = _update(model, optimizer, scaler, split, recipe, update, pick(update), place)
+        loss = update_once(model, optimizer, scaler, split, recipe, update, pick(update), place)
         losses.append(loss)
         bar.update(1)
         if update % 50 == 0:
@@ -80,7 +80,7 @@ def train(model: Transformer, split: Split, recipe: Recipe, out: Path, pick: Pic
     return losses
 
 
-def _update(model, optimizer, scaler, split: Split, recipe: Recipe, update: int, arch: Arch | None, place: Place) -> float:
+def update_once(model, optimizer, scaler, split: Split, recipe: Recipe, update: int, arch: Arch | None, place: Place) -> float:
     torch.manual_seed((recipe.seed * 1_000_003 + update) * 64 + place.rank)
     for group in optimizer.param_groups:
         group["lr"] = recipe.rate(update)
