@@ -32,12 +32,14 @@ Marks = dict[str, dict[str, list[float]]]
 
 
 def stamp(spec: str) -> str:
-    """What a cached answer of a ranker depends on beside its name: the weights of the nano model."""
+    """What a cached answer of a ranker depends on beside its name: the weights of the nano model and how they are read."""
     name, _, argument = spec.partition(":")
     if name != "nano":
         return ""
     folder = Path(argument) if argument and Path(argument).is_dir() else Path(__file__).resolve().parents[1] / "models" / "nano"
-    sums = [sha256(p) for p in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.json"))]
+    code = Path(__file__).resolve().parents[1] / "search"
+    read_by = [p for p in (code / "rankers" / "nano.py", code / "evidence.py") if p.is_file()]
+    sums = [sha256(p) for p in [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.json")), *read_by]]
     return hashlib.sha256("".join(sums).encode()).hexdigest()[:10]
 
 

@@ -1,21 +1,17 @@
-"""Run folders as numbers: read them, follow the best value over the trials, average over seeds with bootstrap intervals.
+"""Searches as numbers: the best value over the trials, means over seeds with bootstrap intervals, Pareto fronts.
 
-A run is a folder with seed-0, seed-1, ... (trials.jsonl and summary.json in each); it may hold further runs, its
-controls, in controls/NAME. Runs of the same task, metric and direction belong together in one section.
+Runs of the same task, metric and direction belong together in one section. search/reading.py fills these from run folders.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from search.errors import UserError
 
 CHECKPOINTS = (25, 50, 100, 192)
 RESAMPLES = 10_000
@@ -69,9 +65,9 @@ class Run:
         """The best usable trial of each seed (the earlier one when equal), None where there is none."""
         return [max((t for _, t in s.usable()), key=lambda t: float(t["value"]) * self.sign, default=None) for s in self.seeds]
 
-    def counted(self, *names: str) -> int | None:
-        """Sum over seeds of the first of `names` that the summaries have, None when none has it."""
-        found = [_find(s.summary, names) for s in self.seeds]
+    def counted(self, name: str) -> int | None:
+        """Sum over seeds of a count in the summaries, None when none has it."""
+        found = [_find(s.summary, name) for s in self.seeds]
         known = [int(f) for f in found if isinstance(f, (int, float))]
         return sum(known) if known else None
 
@@ -107,6 +103,15 @@ class Section:
     @property
     def title(self) -> str:
         return f"{self.task} · {self.metric} ({self.direction})"
+
+    @property
+    def source(self) -> str:
+        """The table behind the values: name, rows, where it came from, checksum; '' when the task has none."""
+        known = next((s.summary for r in self.runs for s in r.seeds if s.summary.get("table_sha256")), None)
+        if known is None:
+            return ""
+        rows = f"{known['table_rows']:,} rows, " if isinstance(known.get("table_rows"), int) else ""
+        return f"table {known.get('table', self.task)}, {rows}{known.get('source') or 'unnamed source'}, sha256 {known['table_sha256']}"
 
     def checkpoints(self) -> list[int]:
         """Evaluations at which the table is read: the usual ones that were reached, and the end."""
@@ -162,93 +167,6 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def read_sections(paths: Sequence[str | Path]) -> list[Section]:
-    """All runs under `paths`, grouped by task, metric and direction in the order given. UserError when there is none."""
-    found = {run.path.resolve(): run for path in paths for run in _expand(Path(path))}
-    runs = list(found.values())
-    groups: dict[tuple[str, str, str], list[Run]] = {}
-    finished = {r.task: r for r in reversed(runs) if r.metric}
-    runs = [r if r.metric else _adopt(r, finished.get(r.task)) for r in runs]
-    for run in _distinct_labels(runs):
-        groups.setdefault((run.task, run.metric, run.direction), []).append(run)
-    return [Section(*key, tuple(group), next((r.optimum for r in group if r.optimum is not None), None)) for key, group in groups.items()]
-
-
-def _adopt(run: Run, other: Run | None) -> Run:
-    """An unfinished run with the metric of a finished one on the same task."""
-    return replace(run, metric=other.metric, direction=other.direction, optimum=other.optimum) if other else replace(run, metric="value")
-
-
-def _expand(path: Path) -> list[Run]:
-    if not path.is_dir():
-        raise UserError(f"{path} was given - it must be the folder of a run - see `ls runs`")
-    if (path / "trials.jsonl").is_file():
-        return [_run(path, [path])]
-    seeds = _seed_folders(path)
-    controls = [(p, _seed_folders(p)) for p in sorted((path / "controls").glob("*")) if p.is_dir()]
-    found = [_run(path, seeds)] if seeds else []
-    found += [_run(p, s) for p, s in controls if s]
-    if not found:
-        nested = [p for p in sorted(path.iterdir()) if p.is_dir() and _seed_folders(p)]
-        found = [run for p in nested for run in _expand(p)]
-    if not found:
-        raise UserError(f"{path} holds no run - a run has seed-0/trials.jsonl - start one with `python -m search.run --out {path}`")
-    return found
-
-
-def _seed_folders(path: Path) -> list[Path]:
-    found = [p for p in path.glob("seed-*") if (p / "trials.jsonl").is_file()]
-    return sorted(found, key=lambda p: (len(p.name), p.name))
-
-
-def _run(path: Path, folders: Sequence[Path]) -> Run:
-    seeds = tuple(SeedRun(f.name.removeprefix("seed-"), read_trials(f / "trials.jsonl"), _summary(f / "summary.json")) for f in folders)
-    first: Mapping[str, Any] = next((s.summary for s in seeds if s.summary), {})
-    started = next((f for f in (path / "run.json", path.parent / "run.json", path.parent.parent / "run.json") if f.is_file()), None)
-    first = first or {"task": "", "metric": "", **({k: v for k, v in _summary(started).items() if k == "task"} if started else {})}
-    optimum = first.get("optimum")
-    return Run(
-        label=path.name,
-        path=path,
-        seeds=seeds,
-        control=path.resolve().parent.name == "controls",
-        task=str(first.get("task") or path.name),
-        metric=str(first.get("metric") or ""),
-        direction=str(first.get("direction") or "maximize"),
-        optimum=float(optimum) if isinstance(optimum, (int, float)) else None,
-    )
-
-
-def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The trials of one seed in order; a torn last line of a running search is left out. UserError names a broken line."""
-    text = path.read_text(encoding="utf-8")
-    lines = text.split("\n")[:-1]
-    trials = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            trial = json.loads(line)
-        except ValueError:
-            trial = None
-        if not isinstance(trial, dict):
-            raise UserError(f"{path} line {number} is not a JSON object - one trial per line is expected - continue the run with --resume to repair it")
-        trials.append(trial)
-    return tuple(trials)
-
-
-def _summary(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object - it is written by search.run - continue the run with --resume to write it again")
-    return content
-
-
 def _counts(trial: Mapping[str, Any]) -> bool:
     value = trial.get("value")
     finished = str(trial.get("state", "COMPLETE")).upper().startswith("COMPLETE")
@@ -262,26 +180,6 @@ def constraints(trial: Mapping[str, Any]) -> dict[str, float]:
     return {str(k): float(v) for k, v in found.items() if isinstance(v, (int, float))} if isinstance(found, dict) else {}
 
 
-def _find(summary: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The first of `names` at the top level of a summary or one level below."""
-    for name in names:
-        for level in (summary, *(v for v in summary.values() if isinstance(v, dict))):
-            if level.get(name) is not None:
-                return level[name]
-    return None
-
-
-def _distinct_labels(runs: Sequence[Run]) -> list[Run]:
-    """Labels that tell the runs of one section apart: parents' names are prepended until they differ."""
-    out = []
-    for run in runs:
-        others = [r for r in runs if r is not run and r.path != run.path and r.task == run.task and r.metric == run.metric]
-        depth = 1
-        while depth < len(run.path.parts) and any(_tail(o.path, depth) == _tail(run.path, depth) for o in others):
-            depth += 1
-        out.append(replace(run, label=_tail(run.path, depth)))
-    return out
-
-
-def _tail(path: Path, depth: int) -> str:
-    return "/".join(p for p in path.parts[-depth:] if p != "controls")
+def _find(summary: Mapping[str, Any], name: str) -> Any:
+    """A value at the top level of a summary or one level below."""
+    return next((level[name] for level in (summary, *(v for v in summary.values() if isinstance(v, dict))) if level.get(name) is not None), None)

@@ -86,7 +86,8 @@ def _values(axis: Any, section: Section) -> None:
             highs.append(np.nanmax(settled))
     if section.optimum is not None:
         axis.axhline(section.optimum, color="#30363b", linewidth=0.9, linestyle=":")
-        axis.annotate("optimum of the table", (0.01, section.optimum), xycoords=("axes fraction", "data"), fontsize=8, color="#4a5258", va="bottom" if section.direction == "maximize" else "top")
+        side = "bottom" if section.direction == "maximize" else "top"
+        axis.annotate("optimum of the table", (0.01, section.optimum), xycoords=("axes fraction", "data"), fontsize=8, color="#4a5258", va=side)
         lows.append(section.optimum)
         highs.append(section.optimum)
     if lows and max(highs) > min(lows):

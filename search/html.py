@@ -47,6 +47,8 @@ def page(title: str, sections: Sequence[Section], tables: Mapping[str, Sequence[
     for section in sections:
         if many:
             body.append(f"<h2>{escape(section.title)}</h2>")
+        if section.source:
+            body.append(f'<p class="soft">{escape(section.source)}</p>')
         controls = {r.label for r in section.runs if r.control}
         for caption, rows in tables[section.title]:
             body.append(f"<h3>{escape(caption)}</h3>{_table(rows, controls)}")

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.curves import Interval, Run, Section, bootstrap, constraints, final_values, pareto, read_sections
+from search.curves import Interval, Run, Section, bootstrap, constraints, final_values, pareto
 from search.errors import cli
 from search.files import write_atomic
+from search.reading import read_sections
 
 Rows = list[list[str]]
 PARETO_ROWS = 12
-FALLBACKS = ("fallbacks",)
+FALLBACKS = "fallbacks"
 
 
 def compare(paths: Sequence[str | Path]) -> str:
@@ -34,6 +35,7 @@ def markdown(sections: Sequence[Section]) -> str:
     parts = []
     for section in sections:
         parts.append(f"## {section.title}" + (f", optimum {section.optimum:.{section.digits()}f}" if section.optimum is not None else ""))
+        parts += [section.source] * bool(section.source)
         parts += [f"**{caption}**\n\n{_markdown_table(rows)}" for caption, rows in tables(section)]
     return "\n\n".join(parts) + "\n"
 
@@ -67,7 +69,7 @@ def summarise(sections: Sequence[Section]) -> list[dict[str, Any]]:
             best = _winner(run)
             points = {str(c): _interval(i) for c, i in checkpoint_intervals(run, section.checkpoints()).items()}
             row = {"name": run.label, "control": run.control, "seeds": [s.seed for s in run.seeds], "evaluations": points}
-            row |= {"test_of_best": _interval(_tests(run)), "fallbacks": run.counted(*FALLBACKS)}
+            row |= {"test_of_best": _interval(_tests(run)), "fallbacks": run.counted(FALLBACKS)}
             runs.append(row | {"best": None if best is None else {k: best.get(k) for k in ("number", "code", "arch", "value", "test", "seed")}})
         about = {"task": section.task, "metric": section.metric, "direction": section.direction, "optimum": section.optimum}
         out.append(about | {"runs": runs})
@@ -91,7 +93,7 @@ def write_report(paths: Sequence[str | Path], out: str | Path, title: str = "Arc
 def _comparison(section: Section) -> Rows:
     points, digits = section.checkpoints(), section.digits()
     has_test = any(_tests(r).seeds for r in section.runs)
-    has_fallbacks = any(r.counted(*FALLBACKS) for r in section.runs)
+    has_fallbacks = any(r.counted(FALLBACKS) for r in section.runs)
     header = ["run", "seeds", *(f"@{c}" for c in points), "best seed"] + ["test of the best"] * has_test + ["fallbacks"] * has_fallbacks
     rows = []
     for run in section.runs:
@@ -100,7 +102,7 @@ def _comparison(section: Section) -> Rows:
         top = (max if run.sign > 0 else min)(finals, default=math.nan)
         row = [run.label + " (control)" * run.control, str(len(run.seeds)), *(at[c].text(digits) for c in points)]
         row += [f"{top:.{digits}f}" if finals else "–"]
-        row += [_tests(run).text(digits)] * has_test + [_count(run.counted(*FALLBACKS))] * has_fallbacks
+        row += [_tests(run).text(digits)] * has_test + [_count(run.counted(FALLBACKS))] * has_fallbacks
         rows.append(([-at[c].mean * run.sign if at[c].seeds else math.inf for c in reversed(points)], row))
     return [header, *(row for _, row in sorted(rows, key=lambda r: r[0]))]
 

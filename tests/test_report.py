@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.curves import band, bootstrap, pareto, read_sections
+from search.curves import band, bootstrap, pareto
 from search.errors import UserError
+from search.reading import read_sections
 from search.report import compare, summarise, write_report
 
 PNG = b"\x89PNG\r\n\x1a\n"
