@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0)
+ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 PAIR_SHARE = 0.5
 
 
