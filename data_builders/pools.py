@@ -18,33 +18,39 @@ ENUMERATE = 4096  # subspaces up to this size are listed and shuffled, larger on
 GRID = 1 << 24  # spaces up to this size get a direct address for every code
 
 
-def draws(size: np.ndarray, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def draws(size: np.ndarray, rng: np.random.Generator, need: np.ndarray, surplus: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
     """(row, number within the subspace) for subspaces of these sizes: small ones listed whole in random order, -1 = draw any code.
 
-    Of a subspace larger than ENUMERATE 4 need + 64 codes are drawn. int64 (m,), int32 (m,); rows ascending.
+    Small means up to 2 surplus * need codes (4096 at most); of a larger one surplus * need + 64 are drawn. int64 (m,), int32 (m,);
+    rows ascending.
     """
-    listed = size <= ENUMERATE
-    amount = np.where(listed, size, 4 * need + 64).astype(np.int64)
+    listed = size <= np.minimum(2 * surplus * need, ENUMERATE)
+    amount = np.where(listed, size, (surplus * need).astype(np.int64) + 64).astype(np.int64)
     row = np.repeat(np.arange(len(need)), amount)
     local = np.arange(len(row)) - np.repeat(np.cumsum(amount) - amount, amount)
     key = (row.astype(np.uint64) << np.uint64(44)) | (rng.integers(1 << 32, size=len(row), dtype=np.uint64) << np.uint64(12)) | (local & 4095).astype(np.uint64)
     key.sort()
-    return row, np.where(listed[row], (key & np.uint64(4095)).astype(np.int32), np.int32(-1))
+    local = (key & np.uint64(4095)).astype(np.int32)
+    return row, local if listed.all() else np.where(listed[row], local, np.int32(-1))
 
 
-def subspace_options(allowed: np.ndarray, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def subspace_options(allowed: np.ndarray, rng: np.random.Generator, need: np.ndarray, surplus: float = 4.0) -> tuple[np.ndarray, list[np.ndarray]]:
     """(row, [chosen option of decision 0, 1, ...]) of codes in pruned subspaces; allowed bool (options, decisions, rows)."""
     options, kept = option_lists(allowed)
-    row, local = draws(mask_sizes(allowed), rng, need)
-    drawn = local < 0
+    rows = allowed.shape[2]
+    row, local = draws(mask_sizes(allowed), rng, need, surplus)
+    drawn = np.flatnonzero(local < 0)
+    left = local + np.float32(0.5)
     digits = []
     for i in range(allowed.shape[1]):
-        n = kept[i].astype(np.int32)[row]
-        nth = local % n
-        local = local // n
-        if drawn.any():
-            nth = np.where(drawn, np.minimum((rng.random(len(row), dtype=np.float32) * n).astype(np.int32), n - 1), nth)
-        digits.append(options[nth, i, row])
+        n = kept[i].astype(np.float32)
+        whole = np.floor(left * (np.float32(1) / n)[row])  # exact: left is below 4096 and half way between integers
+        nth = (left - whole * n[row]).astype(np.int32)
+        left = whole + np.float32(0.5)
+        if len(drawn):
+            of = kept[i].astype(np.int32)[row[drawn]]
+            nth[drawn] = np.minimum((rng.random(len(drawn), dtype=np.float32) * of).astype(np.int32), of - 1)
+        digits.append(np.ascontiguousarray(options[:, i, :]).ravel()[nth * rows + row])
     return row, digits
 
 
@@ -130,10 +136,11 @@ class TablePool:
 
 class LivePool:
     """A space too large to list. keys: uint8 (m, d) -> int64 (m,), equal for equal architectures, -1 where there is none;
-    values: (column, codes, keys) -> float64 (m,), asked only for the entries that are used; text: codes -> uint8 (m, width)."""
+    values: (column, codes, keys) -> float64 (m,), asked only for the entries that are used; text: codes -> uint8 (m, width).
+    surplus: how many codes are drawn for each one needed, more where many codes share a key or have none."""
 
-    def __init__(self, sizes: np.ndarray, keys: Callable, values: Callable, text: Callable = digit_text):
-        self.sizes, self.keys, self.values, self.text = np.asarray(sizes, dtype=np.int64), keys, values, text
+    def __init__(self, sizes: np.ndarray, keys: Callable, values: Callable, text: Callable = digit_text, surplus: float = 4.0):
+        self.sizes, self.keys, self.values, self.text, self.surplus = np.asarray(sizes, dtype=np.int64), keys, values, text, surplus
         self.n_classes, self.complete = None, True
         self.begin()
 
@@ -161,7 +168,7 @@ class LivePool:
 
     def members(self, allowed: np.ndarray, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(row, entry) pairs in random order within a row, rows ascending."""
-        row, digits = subspace_options(allowed, rng, need)
+        row, digits = subspace_options(allowed, rng, need, self.surplus)
         entry = self.find(np.stack(digits, axis=1))
         return row[entry >= 0], entry[entry >= 0]
 
@@ -211,3 +218,12 @@ def _bit_mask(allowed: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     flat = np.concatenate([allowed[:n, i] for i, n in enumerate(sizes)])
     words = len(flat) // 64 + 1
     return np.packbits(np.pad(flat, (0, words * 64 - len(flat))), bitorder="little").view("<u8").astype(np.uint64)
+
+
+def code_keys(codes: np.ndarray) -> np.ndarray:
+    """A 63-bit number per code, different for different codes (up to one chance in 2**63); uint8 (n, d) -> int64 (n,)."""
+    key = np.full(len(codes), 0x9E3779B97F4A7C15, dtype=np.uint64)
+    for column in codes.T:
+        key = (key ^ (column.astype(np.uint64) + np.uint64(1))) * np.uint64(0xD6E8FEB86659FD93)
+        key ^= key >> np.uint64(32)
+    return (key >> np.uint64(1)).astype(np.int64)

@@ -20,6 +20,7 @@ from search.errors import UserError
 
 LEAST_HISTORY = 5
 MOST_DRAWS = 200_000
+MOST_SPARSE = 2_000
 TRIES = 16
 
 
@@ -89,6 +90,11 @@ class PoolSource:
             for size, n in zip(*np.unique(np.log2(amount[enough]).astype(int), return_counts=True)):
                 counts[f"subspace_2^{size}"] += int(n)
             counts["subspaces_too_small"] += int((~enough).sum())
+            if counts["subspaces_too_small"] > MOST_SPARSE and not got.any():
+                raise UserError(
+                    f"{MOST_SPARSE} pruned subspaces of {self.name} held too few of its architectures - the table covers too little of its space for pruning - "
+                    "use --no-pruning, --small shrink or shorter rows with --history"
+                )
         counts["mask_draws"] += int(drawn.sum())
         counts["history_shrunk"] += int((got < wanted).sum())
         return self._rows(rng, chosen, got, column, masks, counts)

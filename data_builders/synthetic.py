@@ -118,7 +118,18 @@ def recipe_hash() -> str:
     return hashlib.sha256("".join(sha256(f) for f in files).encode()).hexdigest()[:12]
 
 
+def _text_format() -> bool:
+    """Whether the command line asks for a format of words (paper, append, release) rather than one of the nano searcher's."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--format", default="nano_value")
+    return known.parse_known_args()[0].format not in ("nano", "nano_value")
+
+
 def main() -> int:
+    if _text_format():
+        from data_builders.prior import main as text_rows
+
+        return text_rows()
     parser = argparse.ArgumentParser(prog="python -m data_builders.synthetic", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--samples", type=int, default=10000)
