@@ -164,7 +164,7 @@ def test_every_chosen_code_is_a_candidate_over_three_seeds(models, mode):
     chosen = ranker(models, "merged", "paper", mode=mode, retries=0)
     for seed in range(3):
         asked = []
-        study = Study(SPACE, seed=seed, ranker=chosen, warmup=3, transcript=lambda s, h: asked.append(s))
+        study = Study(SPACE, seed=seed, ranker=chosen, warmup=3, transcript=lambda s, h, kept=asked: kept.append(s))
         study.run(lambda code, _: float(sum(map(int, code))), 9)
         assert len({t.code for t in study.trials}) == 9
         assert asked and all(s.ranking.best in s.candidates for s in asked)

@@ -164,7 +164,7 @@ def load_chat_model(settings: dict[str, Any]) -> Any:
     wanted = {"flash_attn": "sdpa", "do_sample": False, **settings}
     if wanted.get("infer_backend", "huggingface") != "huggingface":
         backend = wanted["infer_backend"]
-        raise UserError(f"infer_backend {backend} was given - the chat ranker needs huggingface - serve it with llamafactory-cli api and use endpoint:URL#MODEL")
+        raise UserError(f"infer_backend {backend} was given - the chat ranker needs huggingface - or serve it and use endpoint:URL#MODEL")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:

@@ -110,7 +110,15 @@ class EndpointRanker(Ranker):
     name = "endpoint"
 
     def __init__(
-        self, client: Any, model: str, prompt_format: Format, fallback: Ranker, retries: int = 3, backoff: float = 0.5, role: str = "user", constrain: str = "auto"
+        self,
+        client: Any,
+        model: str,
+        prompt_format: Format,
+        fallback: Ranker,
+        retries: int = 3,
+        backoff: float = 0.5,
+        role: str = "user",
+        constrain: str = "auto",
     ):
         self.client, self.model, self.format, self.fallback = client, model, prompt_format, fallback
         self.retries, self.backoff, self.role, self.constrain = retries, backoff, role, constrain
@@ -204,7 +212,7 @@ def first_model(client: Any) -> str:
         return str(client.call("GET", "/models", timeout=PROBE_SECONDS)["data"][0]["id"])
     except Refused as refused:
         if refused.kind == "unreachable":
-            raise UserError(f"no server answers at {client.shown} - ranker endpoint needs a running one - start it, for example llamafactory-cli api FILE") from None
+            raise UserError(f"no server answers at {client.shown} - ranker endpoint needs one - start it, for example llamafactory-cli api FILE") from None
         if refused.kind in ("401", "403"):
             raise UserError(f"{client.shown} refused the key ({refused.kind}) - set {' or '.join(KEYS)} to one it accepts") from None
         return ""
