@@ -129,12 +129,12 @@ class Format:
         named = {word for word in re.findall(r"[0-9a-z]+", answer) if word in set(candidates)}
         return named.pop() if len(named) == 1 else None
 
-    def read(self, prompt: Prompt) -> tuple[list[tuple[str, float]], list[str]]:
-        """The (code, printed number) pairs and candidates of a rendered prompt: the inverse of render."""
+    def read(self, prompt: Prompt, code: str = "[0-9a-z]+") -> tuple[list[tuple[str, float]], list[str]]:
+        """The (code, printed number) pairs and candidates of a rendered prompt: the inverse of render. code: pattern of a code's text."""
         history, _, candidates = prompt.input.partition(self.middle) if self.middle else _split_release(prompt.input)
-        pattern = re.escape(self.line).replace(r"\{code\}", "([0-9a-z]+)").replace(r"\{value\}", r"(-?[0-9.]+)")
-        pairs = [(code, float(value)) for code, value in re.findall(pattern, history)]
-        return pairs, re.findall(r"[0-9a-z]+", candidates)
+        pattern = re.escape(self.line).replace(r"\{code\}", f"({code})").replace(r"\{value\}", r"(-?[0-9.]+)")
+        pairs = [(found, float(value)) for found, value in re.findall(pattern, history)]
+        return pairs, re.findall(code, candidates)
 
 
 def _split_release(text: str) -> tuple[str, str, str]:

@@ -1,0 +1,163 @@
+"""Check rows, independently of the builder that made them: exit 1 and the row numbers where a rule is broken.
+
+    python -m data_builders.check data/nb201.jsonl --tokenizer models/nano --cutoff-len 8192 --held-out nb201
+
+Reads NAME.meta.json (format, tables) and NAME.truth.npy (true values of candidates) beside the rows where they are there;
+tables are read again and looked up. The rules are listed in `data_builders.rules`. Row 1 is the first line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from data_builders.options import ORDERS
+from data_builders.origins import held_out_tables, truth_of
+from data_builders.rules import RULES, Expectation, Finding, check_row, leaking_origins
+from data_builders.tokens import token_lengths
+from data_builders.writing import meta_path, truth_path
+from search.errors import UserError, cli
+from search.prompt import get_format
+
+CHUNK = 512
+SHOWN = 20
+
+
+def read_meta(rows: Path) -> dict[str, Any]:
+    """What NAME.meta.json says; {} without one."""
+    path = meta_path(rows)
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}) - it is written by the builder - build the rows again") from error
+
+
+def expectation(rows: Path, meta: dict[str, Any], args: argparse.Namespace) -> Expectation:
+    """What the file's rows should be, from its meta data and the command line."""
+    shape, origins = meta.get("shape", {}), meta.get("origins", [])
+    fmt = args.format or meta.get("format", "paper")
+    get_format(fmt)
+    truths = [truth_of(o) for o in origins]
+    held = held_out_tables(args.held_out)
+    origin = value = None
+    if truth_path(rows).exists():
+        records = np.load(truth_path(rows), mmap_mode="r", allow_pickle=False)
+        origin, value = records["origin"], records["value"]
+    order = shape.get("order", ORDERS[0])
+    return Expectation(
+        fmt, bool(shape.get("direct")), order != ORDERS[0], meta.get("encoding") == "domain", bool(shape.get("shuffle_scores")),
+        truths, origin, value, held, leaking_origins(origins, truths, held),
+    )
+
+
+_expected: Expectation | None = None
+
+
+def _start(expected: Expectation) -> None:
+    global _expected
+    _expected = expected
+
+
+def _check_chunk(chunk: tuple[int, list[bytes]]) -> list[Finding]:
+    first, lines = chunk
+    return [check_row(line, first + i, _expected) for i, line in enumerate(lines)]
+
+
+def _chunks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    with open(path, "rb") as handle:
+        first = 0
+        while lines := list(islice(handle, CHUNK)):
+            yield first, lines
+            first += len(lines)
+
+
+def findings(path: Path, expected: Expectation, workers: int, progress: bool) -> Iterator[Finding]:
+    """The finding of every row, in order."""
+    bar = tqdm(unit="row", unit_scale=True, desc=f"check {path.name}", disable=not progress)
+    if workers <= 1 or not sys.platform.startswith("linux"):
+        _start(expected)
+        results: Any = map(_check_chunk, _chunks(path))
+        for found in results:
+            bar.update(len(found))
+            yield from found
+    else:
+        with multiprocessing.get_context("fork").Pool(workers, _start, (expected,)) as pool:
+            for found in pool.imap(_check_chunk, _chunks(path)):
+                bar.update(len(found))
+                yield from found
+    bar.close()
+
+
+def check_file(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Every broken rule with its rows, and what was counted."""
+    meta = read_meta(path)
+    expected = expectation(path, meta, args)
+    broken: dict[str, list[int]] = defaultdict(list)
+    counts: Counter = Counter()
+    seen: dict[int, int] = {}
+    for number, found in enumerate(findings(path, expected, args.workers, not args.quiet), start=1):
+        for rule in found.broken:
+            broken[rule].append(number)
+        if found.key and found.key in seen:
+            broken["duplicate"].append(number)
+        seen.setdefault(found.key, number)
+        counts["rows"] += 1
+        counts["tied_answers"] += found.tied
+        counts["history_entries"] += found.history
+        counts[f"argmax_by_{found.verified.replace(' ', '_')}"] += 1
+    if expected.origin is not None and len(expected.origin) != counts["rows"]:
+        raise UserError(f"{path} has {counts['rows']} rows, {truth_path(path).name} tells of {len(expected.origin)} - they belong together - build the rows again")
+    lengths = {}
+    if args.tokenizer:
+        tokens = token_lengths(path, args.tokenizer)
+        broken["tokens"] += (np.flatnonzero(tokens > args.cutoff_len) + 1).tolist()
+        lengths = {f"p{q}": int(np.percentile(tokens, q)) for q in (50, 90, 99, 100)} if len(tokens) else {}
+    return {"file": str(path), "counts": dict(counts), "tokens": lengths, "broken": {r: broken[r] for r in RULES if broken[r]}}
+
+
+def report(result: dict[str, Any], cutoff: int) -> None:
+    """What was found, for people."""
+    counts = result["counts"]
+    verified = ", ".join(f"{n} {k.removeprefix('argmax_').replace('_', ' ')}" for k, n in counts.items() if k.startswith("argmax_by"))
+    print(f"{result['file']}: {counts.get('rows', 0)} rows; best candidate verified: {verified or 'none'}; {counts.get('tied_answers', 0)} tied answers")
+    if result["tokens"]:
+        print("tokens a row: " + ", ".join(f"{k} {v}" for k, v in result["tokens"].items()) + f" (cutoff_len {cutoff})")
+    for rule, rows in result["broken"].items():
+        more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+        print(f"BROKEN {rule}: {len(rows)} rows: {', '.join(map(str, rows[:SHOWN]))}{more}")
+    print("ok" if not result["broken"] else f"not ok: {len(result['broken'])} rules broken")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m data_builders.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="JSONL rows")
+    parser.add_argument("--format", default=None, help="prompt format (default: what NAME.meta.json says, else paper)")
+    parser.add_argument("--tokenizer", default=None, help="folder of a tokenizer; rows longer than --cutoff-len break the rule 'tokens'")
+    parser.add_argument("--cutoff-len", type=int, default=8192, help="as in the training YAML (default 8192)")
+    parser.add_argument("--held-out", action="append", default=[], metavar="TABLE", help="table kept for evaluation (nb201, nb201/cifar100, NAME=PATH); repeatable")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    args = parser.parse_args()
+    path = Path(args.file)
+    if not path.is_file():
+        raise UserError(f"rows file {path} does not exist - JSON lines are checked - build it first, for example: python -m data_builders.nb201 --out {path}")
+    result = check_file(path, args)
+    print(json.dumps(result)) if args.json else report(result, args.cutoff_len)
+    return 1 if result["broken"] or not result["counts"].get("rows") else 0
+
+
+if __name__ == "__main__":
+    cli(main)
