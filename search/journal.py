@@ -92,15 +92,15 @@ def _salvage(line: bytes) -> bytes:
 class Journal(BaseJournalBackend):
     """A journal file as an Optuna backend: `JournalStorage(Journal(path))`.
 
-    Appends are atomic towards other processes and towards failure. They reach the disk itself (fsync) at most
-    `sync_seconds` apart: a kill loses nothing, a power cut at most the last second.
+    Appends are atomic towards other processes and towards failure. A kill loses nothing. Against power cuts an append
+    is forced to the disk (fsync) when the last one was `sync_seconds` ago or more: every evaluation slower than that is.
     """
 
     def __init__(self, path: str | Path, sync_seconds: float = SYNC_SECONDS):
         self.path = Path(path)
         self.sync_seconds = sync_seconds
         self._offsets = {0: 0}
-        self._synced = 0.0
+        self._synced = float("-inf")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             open(self.path, "ab").close()

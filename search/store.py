@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from search.space import Seen, Space
 
 EXTERNAL = "external"
 ORPHAN_SECONDS = 3.0
-DRIVERS = {"mysql://": "mysql+pymysql://", "postgres://": "postgresql://"}
+DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("pymysql", "MySQLdb")}
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,20 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
 
             host, _, port = text.removeprefix("grpc://").partition(":")
             return GrpcStorageProxy(host=host, port=int(port or 13000)), None
-        for short, full in DRIVERS.items():
-            text = text.replace(short, full, 1) if text.startswith(short) else text
-        return get_storage(text), None
+        return get_storage(_with_driver(text)), None
     except ImportError as error:
-        raise UserError(f"storage {text.split('://')[0]} was given but its driver is missing ({error}) - pip install the driver, e.g. psycopg2-binary for postgresql") from error
+        scheme = text.split("://")[0]
+        raise UserError(f"storage {scheme} was given but its driver is missing - {', '.join(DRIVERS.get(scheme, ('?',)))} would do - pip install it") from error
     except Exception as error:
         raise UserError(f"storage {_no_password(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check the address") from error
+
+
+def _with_driver(url: str) -> str:
+    """The URL with the database driver that is installed here, where the URL leaves it open."""
+    scheme, _, rest = url.partition("://")
+    installed = (d for d in DRIVERS.get(scheme, ()) if find_spec(d))
+    driver = next(installed, None)
+    return f"{scheme}+{driver.lower()}://{rest}" if driver else url
 
 
 def _no_password(url: str) -> str:

@@ -1,0 +1,157 @@
+"""Several processes on one study: exactly the budget, unique numbers, never two codes that mean the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search import Decision, Space, Study, UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WORKER = """
+import sys, time
+from search import Space, Study, Decision
+space = Space([Decision(f"d{i}", range(8)) for i in range(4)], canonical=lambda code: "".join(sorted(code)))
+study = Study(space, ranker="random", proposal="evolution", warmup=0, storage=sys.argv[1], seed=0)
+evaluated = 0
+def objective(code, seed):
+    global evaluated
+    evaluated += 1
+    return float(sum(map(int, code)))
+study.run(objective, int(sys.argv[2]))
+print(evaluated)
+"""
+SPACE = Space([Decision(f"d{i}", range(8)) for i in range(4)], canonical=lambda code: "".join(sorted(code)))
+
+
+def run_workers(storage: str, budget: int, workers: int) -> list[int]:
+    """Start workers on one storage; returns how many evaluations each made."""
+    processes = [subprocess.Popen([sys.executable, "-c", WORKER, storage, str(budget)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    out = [p.communicate()[0] for p in processes]
+    assert [p.returncode for p in processes] == [0] * workers
+    return [int(text) for text in out]
+
+
+def check_exact(storage: str, budget: int, evaluated: list[int]) -> None:
+    study = Study(SPACE, ranker="random", storage=storage)
+    trials = study.trials
+    assert [t.number for t in trials] == list(range(budget))
+    assert {t.state for t in trials} == {"COMPLETE"}
+    assert len({SPACE.canonical(t.code) for t in trials}) == budget
+    assert sum(evaluated) == budget, "nothing was evaluated twice or for nothing"
+    assert sum(e > 0 for e in evaluated) > 1, "more than one worker took part"
+
+
+def test_eight_processes_share_two_hundred_trials(tmp_path):
+    journal = str(tmp_path / "journal.log")
+    check_exact(journal, 200, run_workers(journal, 200, 8))
+
+
+def test_a_worker_that_dies_gives_its_trial_back(tmp_path):
+    journal = str(tmp_path / "journal.log")
+    script = WORKER.replace('    return float(sum(map(int, code)))', '    time.sleep(60)')
+    victim = subprocess.Popen([sys.executable, "-c", script, journal, "5"], cwd=REPOSITORY)
+    while not (os.path.exists(journal) and b'"op_code":4' in Path(journal).read_bytes()):
+        time.sleep(0.01)
+    victim.kill()
+    victim.wait()
+    study = Study(SPACE, ranker="random", storage=journal)
+    taken = [t.code for t in study.trials]
+    assert len(taken) == 1 and study.trials[0].state == "RUNNING"
+    assert study.store.reap() == 1
+    study.run(lambda code, seed: 1.0, 5)
+    assert [t.state for t in study.trials] == ["COMPLETE"] * 5
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def as_server_user() -> dict:
+    """PostgreSQL refuses to run as root: then it is started as nobody."""
+    return {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+@pytest.fixture(name="postgresql")
+def _postgresql(tmp_path_factory):
+    """A server of our own on the loopback address; skipped where the server programs or the driver are missing."""
+    pytest.importorskip("psycopg2", reason="psycopg2-binary is not installed")
+    folders = [None, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    initdb = next((found for f in folders if (found := shutil.which("initdb", path=f and str(f)))), None)
+    if initdb is None:
+        pytest.skip("no PostgreSQL server programs (Debian: apt-get install postgresql)")
+    server = str(Path(initdb).resolve().with_name("postgres"))
+    home = Path(os.path.realpath(tmp_path_factory.mktemp("pg")))
+    for folder in (home, home.parent, home.parent.parent):
+        os.chmod(folder, folder.stat().st_mode | 0o011)
+    data = home / "data"
+    data.mkdir()
+    if os.geteuid() == 0:
+        os.chown(data, 65534, 65534)
+    os.chmod(data, 0o700)
+    subprocess.run([initdb, "-D", str(data), "-U", "searcher", "-A", "trust", "--no-sync"], check=True, capture_output=True, cwd="/", **as_server_user())
+    port = free_port()
+    options = [server, "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
+    with open(home / "log", "wb") as log:
+        process = subprocess.Popen(options, stdout=log, stderr=log, cwd="/", **as_server_user())
+    try:
+        url = f"postgresql://searcher@127.0.0.1:{port}/postgres"
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0 and b"ready to accept" in (home / "log").read_bytes():
+                    break
+            time.sleep(0.1)
+        else:
+            pytest.fail(f"PostgreSQL did not start: {(home / 'log').read_text()[-500:]}")
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: it does not wait for its clients
+        process.wait()
+
+
+@pytest.mark.slow
+def test_eight_processes_share_a_postgresql_database(postgresql):
+    Study(SPACE, ranker="random", storage=postgresql)
+    check_exact(postgresql, 200, run_workers(postgresql, 200, 8))
+
+
+@pytest.mark.slow
+def test_the_command_line_on_postgresql_with_workers_and_a_second_machine(postgresql, tmp_path):
+    def run(out: Path, budget: int) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "search.run", "--task", "nb201/cifar10", "--ranker", "random", "--budget", str(budget), "--storage", postgresql]
+        return subprocess.run([*command, "--workers", "3", "--quiet", "--out", str(out)], cwd=REPOSITORY, capture_output=True, text=True)
+
+    first = run(tmp_path / "here" / "shared", 30)
+    assert first.returncode == 0, first.stderr
+    second = run(tmp_path / "there" / "shared", 45)
+    assert second.returncode == 0, second.stderr
+    rows = (tmp_path / "there" / "shared" / "seed-0" / "trials.jsonl").read_text().splitlines()
+    assert len(rows) == 45
+    assert rows[:30] == [r for r in (tmp_path / "here" / "shared" / "seed-0" / "trials.jsonl").read_text().splitlines()][:30]
+
+
+def test_a_database_that_is_not_there_is_a_sentence_without_the_password():
+    pytest.importorskip("psycopg2", reason="psycopg2-binary is not installed")
+    with pytest.raises(UserError, match="cannot be opened") as error:
+        Study(SPACE, ranker="random", storage=f"postgresql://me:secret@127.0.0.1:{free_port()}/none")
+    assert "secret" not in str(error.value)
+
+
+def test_sqlite_keeps_a_study_too(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    Study(SPACE, ranker="surrogate", storage=url).run(lambda code, seed: float(int(code, 8)), 6)
+    again = Study(SPACE, ranker="surrogate", storage=url)
+    again.run(lambda code, seed: float(int(code, 8)), 9)
+    alone = Study(SPACE, ranker="surrogate")
+    alone.run(lambda code, seed: float(int(code, 8)), 9)
+    assert [(t.code, t.value) for t in again.trials] == [(t.code, t.value) for t in alone.trials]
