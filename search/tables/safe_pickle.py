@@ -125,4 +125,10 @@ def load_file(path: str | Path) -> Any:
         raise UserError(f"file {path} does not exist - give the path of the benchmark's file")
     opener = bz2.open if path.suffix in (".bz2", ".pbz2") else gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as handle:
-        return load(handle, path.name)
+        value = load(handle, path.name)
+        try:
+            while handle.read(1 << 20):  # to the end: only there are the checksums of a compressed file verified
+                pass
+        except (OSError, EOFError) as error:
+            raise UserError(f"{path.name} ends too early or is damaged ({error}) - the file is incomplete - download it again") from error
+        return value

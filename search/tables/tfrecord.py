@@ -60,7 +60,11 @@ def records(path: str | Path) -> Iterator[bytes]:
         raise UserError(f"file {path} does not exist - give the path of a .tfrecord file")
     with open(path, "rb", buffering=1 << 20) as handle:
         done = 0
-        while batch := _read(handle, path, done):
+        error = None
+        while error is None:
+            batch, error = _read(handle, path, done)
+            if not batch:
+                break
             heads, bodies, sums = zip(*batch, strict=True)
             stored = np.array(sums, dtype=np.uint32)
             good = (masked_crc32c(list(heads)) == stored[:, 0]) & (masked_crc32c(list(bodies)) == stored[:, 1])
@@ -68,9 +72,12 @@ def records(path: str | Path) -> Iterator[bytes]:
                 raise _damaged(path, done + int(np.argmin(good)))
             yield from bodies
             done += len(batch)
+        if error is not None:
+            raise error
 
 
-def _read(handle: Any, path: Path, done: int) -> list[tuple[bytes, bytes, tuple[int, int]]]:
+def _read(handle: Any, path: Path, done: int) -> tuple[list[tuple[bytes, bytes, tuple[int, int]]], UserError | None]:
+    """The next records, and what is wrong with the one after them (its predecessors are verified first: they may be the cause)."""
     batch: list[tuple[bytes, bytes, tuple[int, int]]] = []
     size = 0
     while len(batch) < _BATCH and size < _BATCH_BYTES:
@@ -79,15 +86,15 @@ def _read(handle: Any, path: Path, done: int) -> list[tuple[bytes, bytes, tuple[
             break
         number = done + len(batch)
         if len(head) < 12:
-            raise _truncated(path, number)
+            return batch, _truncated(path, number)
         length, length_sum = struct.unpack("<QI", head)
         plausible = 4 <= length <= _LONGEST
         body = handle.read(length + 4) if plausible else b""
         if not plausible or len(body) < length + 4:
-            raise _truncated(path, number) if masked_crc32c([head[:8]])[0] == length_sum else _damaged(path, number)
+            return batch, _truncated(path, number) if masked_crc32c([head[:8]])[0] == length_sum else _damaged(path, number)
         batch.append((head[:8], body[:-4], (length_sum, struct.unpack("<I", body[-4:])[0])))
         size += length
-    return batch
+    return batch, None
 
 
 def _truncated(path: Path, number: int) -> UserError:
