@@ -117,7 +117,8 @@ def check_file(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         counts["history_entries"] += found.history
         counts[f"argmax_by_{found.verified.replace(' ', '_')}"] += 1
     if expected.origin is not None and len(expected.origin) != counts["rows"]:
-        raise UserError(f"{path} has {counts['rows']} rows, {truth_path(path).name} tells of {len(expected.origin)} - they belong together - build the rows again")
+        told = f"{truth_path(path).name} tells of {len(expected.origin)}"
+        raise UserError(f"{path} has {counts['rows']} rows, {told} - they belong together - build the rows again")
     lengths = {}
     if args.tokenizer:
         tokens = token_lengths(path, args.tokenizer)
@@ -146,7 +147,7 @@ def main() -> int:
     parser.add_argument("--format", default=None, help="prompt format (default: what NAME.meta.json says, else paper)")
     parser.add_argument("--tokenizer", default=None, help="folder of a tokenizer; rows longer than --cutoff-len break the rule 'tokens'")
     parser.add_argument("--cutoff-len", type=int, default=8192, help="as in the training YAML (default 8192)")
-    parser.add_argument("--held-out", action="append", default=[], metavar="TABLE", help="table kept for evaluation (nb201, nb201/cifar100, NAME=PATH); repeatable")
+    parser.add_argument("--held-out", action="append", default=[], metavar="TABLE", help="evaluation table (nb201, nb201/cifar100, NAME=PATH); repeatable")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -49,6 +49,16 @@ def parse_domain(space: Space, text: str) -> str:
         raise UserError(f"'{text[:80]}' is not operator text of {space!r} - it has one |option~decision| per decision joined by + - correct it") from None
 
 
+class SpaceText:
+    """`code_texts` of one space, for pools that write codes as they come."""
+
+    def __init__(self, space: Space, encoding: str):
+        self.space, self.encoding = space, encoding
+
+    def __call__(self, codes: np.ndarray) -> np.ndarray:
+        return code_texts(self.space, codes, self.encoding)
+
+
 def code_texts(space: Space, codes: np.ndarray, encoding: str = "ncode") -> np.ndarray:
     """The JSON-escaped text of each code, NUL-padded; uint8 (n, d) -> uint8 (n, width)."""
     if encoding == "ncode":

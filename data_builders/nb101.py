@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 from data_builders.common import higher_is_better, origin, path_fact
-from data_builders.encoding import code_texts
+from data_builders.encoding import SpaceText
 from data_builders.options import add_arguments, run_builder
 from data_builders.pools import LivePool
 from data_builders.rows import Source
@@ -99,19 +99,11 @@ class CellPool(LivePool):
         return self.cells
 
 
-class _Text:
-    def __init__(self, space, encoding: str):
-        self.space, self.encoding = space, encoding
-
-    def __call__(self, codes: np.ndarray) -> np.ndarray:
-        return code_texts(self.space, codes, self.encoding)
-
-
 def make_source(shape: RowShape, source: str | None = None, encoding: str = "ncode", metric: str = "val_acc", direction: str | None = None) -> Source:
     """Rows from the original TFRecord file (or a CSV of cells)."""
     table = load_table("nb101", source)
     index = CellIndex(table.codes, higher_is_better(table, metric, direction))
-    pool = CellPool(table.space.cardinalities, index, _Text(table.space, encoding))
+    pool = CellPool(table.space.cardinalities, index, SpaceText(table.space, encoding))
     return PoolSource("nb101", pool, [origin(table, metric, direction, **path_fact(source))], shape)
 
 
@@ -119,7 +111,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m data_builders.nb101", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "nb101")
-    parser.add_argument("--source", required=True, help="nasbench_only108.tfrecord, nasbench_full.tfrecord, or a CSV of cells")
+    parser.add_argument("--source", default=None, help="nasbench_only108.tfrecord, nasbench_full.tfrecord, or a CSV of cells")
     parser.add_argument("--metric", default="val_acc", help="metric of the table (default val_acc, mean of the repeats)")
     parser.add_argument("--direction", choices=("maximize", "minimize"), default=None, help="needed only where the table does not say")
     args = parser.parse_args()

@@ -27,7 +27,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m data_builders.nbasr", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "nbasr")
-    parser.add_argument("--source", required=True, help="folder with nb-asr-e40-*.pickle")
+    parser.add_argument("--source", default=None, help="folder with nb-asr-e40-*.pickle")
     parser.add_argument("--metric", default="val_per", help="metric of the table (default val_per, the lowest validation error over the epochs)")
     args = parser.parse_args()
     options = {"metric": args.metric}

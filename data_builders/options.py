@@ -76,7 +76,9 @@ def shard_rows(samples: int, shard: str) -> tuple[int, int]:
     return samples * i // n, samples * (i + 1) // n
 
 
-def run_builder(args: argparse.Namespace, name: str, make_source: Callable[[RowShape], Source], plan: dict[str, Any] | None = None) -> int:
+def run_builder(
+    args: argparse.Namespace, name: str, make_source: Callable[[RowShape], Source], plan: dict[str, Any] | None = None, next_step: bool = True
+) -> int:
     """Build, register, say what comes next. `plan`: what else distinguishes this build (source options)."""
     if args.samples < 1 or args.workers < 1 or args.seed < 0:
         raise UserError(f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed} were given - at least 1, 1 and 0 - correct them")
@@ -100,7 +102,8 @@ def run_builder(args: argparse.Namespace, name: str, make_source: Callable[[RowS
         entry = args.name or out.stem
         register(entry, out, args.registry)
         print(f"registered as '{entry}' in {args.registry}")
-    print(NEXT_STEP)
+    if next_step:
+        print(NEXT_STEP)
     return 0
 
 
