@@ -4,7 +4,7 @@
     python -m data_builders.synthetic --samples 2000 --format paper --out data/synthetic_paper.jsonl
 
 Formats nano_value (evidence about one candidate -> its value token) and nano (ten candidates -> the code of the best) can be
-mixed by --answers; any other prompt format gives history and candidates as text -> the code of the best. Rows of one history
+built together by --answers; any other prompt format gives history and candidates as text -> the code of the best. Rows of one history
 stand together; LLaMA-Factory shuffles. Row blocks depend on (seed, block) alone: any number of workers writes the same bytes.
 """
 
@@ -15,7 +15,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +35,7 @@ from search.space import DIGITS, Seen
 BLOCK = 960
 ANSWER_CANDIDATES = 10
 EASY = (6, 0.1)
+VALUE_ANSWER = re.compile(r'"output": "<v\d+>"')
 CODE_FILES = ("responses.py", "trajectories.py", "synthetic.py")
 
 
@@ -138,7 +141,7 @@ def main() -> int:
     add("--format", default="nano_value", help=", ".join(FORMATS))
     add("--workers", type=int, default=os.cpu_count() or 1)
     add("--per-history", type=int, default=48, help="candidates drawn for each history (nano formats)")
-    add("--answers", type=float, default=0.0, help="rows of format nano per row of nano_value, 0 to 1")
+    add("--answers", type=float, default=0.0, help="rows of format nano per row of nano_value, 0 to 1; they go to NAME_answers.jsonl")
     add("--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true")
     add("--name", default=None, help="name in dataset_info.json (default: the file's name)")
     add("--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone")
@@ -150,14 +153,20 @@ def main() -> int:
     get_format(args.format)
     options = {"format": args.format, "per_history": args.per_history, "answers": args.answers}
     out = Path(args.out)
-    with open_atomic(out) as handle:
+    answers = out.with_name(f"{out.stem}_answers.jsonl")
+    with ExitStack() as files:
+        main_file = files.enter_context(open_atomic(out))
+        answer_file = files.enter_context(open_atomic(answers)) if args.answers else main_file
         for text in stream(args.seed, args.samples, args.workers, args.curriculum, options):
-            handle.write(text)
+            for line in text.splitlines(keepends=True):
+                (answer_file if args.answers and not VALUE_ANSWER.search(line) else main_file).write(line)
     facts = {"builder": "synthetic", "samples": args.samples, "seed": args.seed, "curriculum": args.curriculum, **options}
     facts |= {"format_hash": format_hash(args.format), "recipe": recipe_hash(), "sha256": sha256(out), "source": "synthetic prior, no real table"}
     write_atomic(out.with_suffix(".meta.json"), json.dumps(facts, indent=1) + "\n")
     if args.registry != "none":
         register(args.name or out.stem, out, args.registry)
+        if args.answers:
+            register(f"{args.name or out.stem}_answers", answers, args.registry)
     print(f"{out}: {args.samples} rows, {out.stat().st_size / 1e6:.1f} MB, recipe {facts['recipe']}")
     return 0
 

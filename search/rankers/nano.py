@@ -1,0 +1,156 @@
+"""The shipped small model as a ranker: evidence about every candidate goes in, a distribution over its value comes out.
+
+    nano                      the model in models/nano, read the default way
+    nano:ei                   another reading: mean, ei, ucb, answer or mix
+    nano:saves/mine           another model folder; nano:saves/mine#mean  both
+
+mean     expected value of the candidate
+ei       expected improvement over the best entry of the history
+ucb      mean + half a standard deviation
+answer   log-likelihood of the candidate's code as the answer, ten candidates a prompt (the paper's way)
+mix      mean and answer, standardised over the candidates, added
+
+All candidates are read in one batched pass, in single precision: same history and candidates, same scores.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.errors import UserError, did_you_mean
+from search.evidence import Evidence, gather
+from search.prompt import format_hash
+from search.prompt_nano import NANO, VALUE_BINS, arrays, bin_centres, value_lines
+from search.rankers.base import Context, Ranker, Ranking, from_scores
+from search.space import Seen
+
+FOLDER = Path(__file__).parents[2] / "models" / "nano"
+MODES = ("mean", "ei", "ucb", "answer", "mix")
+DEFAULT = "mean"
+GROUP = 10
+SHIFTS = (0.0,)
+
+
+class NanoRanker(Ranker):
+    """Scores candidates with a model trained on the nano formats. The model is loaded at the first question."""
+
+    name = "nano"
+
+    def __init__(self, folder: str | Path = FOLDER, mode: str = DEFAULT):
+        if mode not in MODES:
+            raise did_you_mean("reading of ranker nano", mode, MODES)
+        self.folder, self.mode = Path(folder), mode
+        self._model: Any = None
+        self._tokenizer: Any = None
+        check_folder(self.folder)
+
+    @classmethod
+    def build(cls, argument: str, context: Context) -> NanoRanker:
+        head, _, mode = argument.partition("#")
+        if head in MODES:
+            return cls(FOLDER, head)
+        if head and not (Path(head).is_dir() or "/" in head):
+            raise did_you_mean("reading of ranker nano", head, MODES)
+        return cls(head or FOLDER, mode or DEFAULT)
+
+    def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
+        start = time.perf_counter()
+        evidence = gather(*arrays(history, candidates))
+        tokens = 0
+        mean = answer = np.zeros(len(candidates))
+        if self.mode != "answer":
+            odds, tokens = self.distributions(evidence)
+            mean = reading(odds, evidence, history, self.mode)
+        if self.mode in ("answer", "mix"):
+            answer, more = self.answers(evidence, candidates)
+            tokens += more
+        scores = {"answer": answer, "mix": _standard(mean) + _standard(answer)}.get(self.mode, mean)
+        source = self.name if self.mode == DEFAULT else f"{self.name}:{self.mode}"
+        return from_scores(candidates, np.round(scores, 5), source, tokens=tokens, seconds=time.perf_counter() - start)
+
+    def distributions(self, evidence: Evidence) -> tuple[np.ndarray, int]:
+        """Probability of each value bin for each candidate, float64 (m, 60), and the tokens read."""
+        import torch
+
+        model, tokenizer = self._loaded()
+        values = torch.tensor(tokenizer.convert_tokens_to_ids([f"<v{i}>" for i in range(VALUE_BINS)]))
+        odds, tokens = 0.0, 0
+        for shift in SHIFTS:
+            prompts = [self._prompt(line) for line in value_lines(evidence, shift)]
+            ids = torch.tensor(tokenizer(prompts, add_special_tokens=False)["input_ids"])
+            tokens += ids.numel()
+            with torch.inference_mode():
+                logits = torch.cat([model(input_ids=part, use_cache=False, logits_to_keep=1).logits[:, -1] for part in ids.split(256)])
+            odds = odds + logits[:, values].double().softmax(-1).numpy() / len(SHIFTS)
+        return np.asarray(odds), tokens
+
+    def answers(self, evidence: Evidence, candidates: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Log-likelihood of every code as the answer to its prompt of ten, float64 (m,), and the tokens read."""
+        import torch
+
+        model, tokenizer = self._loaded()
+        scores, tokens = np.zeros(len(candidates)), 0
+        for first in range(0, len(candidates), GROUP):
+            group = np.arange(first, min(first + GROUP, len(candidates)))
+            part = Evidence(evidence.length, evidence.decisions, evidence.options, evidence.spread, evidence.mean[group], evidence.std[group], evidence.skill)
+            codes = [candidates[i] for i in group]
+            prompt = tokenizer(self._prompt(NANO.write(part, codes)), add_special_tokens=False)["input_ids"]
+            replies = torch.tensor(tokenizer([c + tokenizer.eos_token for c in codes], add_special_tokens=False)["input_ids"])
+            ids = torch.cat([torch.tensor(prompt).expand(len(codes), -1), replies], dim=1)
+            with torch.inference_mode():
+                logits = model(input_ids=ids, use_cache=False, logits_to_keep=replies.shape[1] + 1).logits[:, :-1]
+            found = logits.double().log_softmax(-1).gather(-1, replies[..., None]).squeeze(-1).sum(-1)
+            scores[group], tokens = found.numpy(), tokens + ids.numel()
+        return scores, tokens
+
+    def close(self) -> None:
+        self._model = self._tokenizer = None
+
+    def _prompt(self, text: str) -> str:
+        return self._tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False)
+
+    def _loaded(self) -> tuple[Any, Any]:
+        if self._model is None:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            self._tokenizer = AutoTokenizer.from_pretrained(self.folder)
+            self._model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32).eval()
+        return self._model, self._tokenizer
+
+
+def check_folder(folder: Path) -> None:
+    """UserError unless the folder holds a model that was trained on the nano formats as they are now."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model - the nano ranker needs a trained folder - train yaml/lmsearcher_nano.yaml or use models/nano")
+    stamp = folder / "prompt_format.json"
+    if not stamp.is_file():
+        raise UserError(f"{folder} does not say which prompt format it learned - expected prompt_format.json - run python -m search.stamp {folder} --format nano")
+    found = json.loads(stamp.read_text(encoding="utf-8"))
+    if found.get("format") not in ("nano", "nano_value") or found.get("hash") != format_hash(found["format"]):
+        raise UserError(f"{folder} was trained with format '{found.get('format')}' ({found.get('hash')}) - this version writes other nano prompts - train again")
+
+
+def reading(odds: np.ndarray, evidence: Evidence, history: Sequence[Seen], mode: str) -> np.ndarray:
+    """One number per candidate from its value distribution (m, 60): mean, ei or ucb; float64 (m,)."""
+    centres = bin_centres()
+    mean = odds @ centres
+    if mode == "ucb":
+        return mean + 0.5 * np.sqrt(np.maximum(odds @ centres**2 - mean**2, 0.0))
+    if mode == "ei":
+        from search.evidence import normal_scores, shown
+
+        values = np.array([s.value for s in history], dtype=np.float64)
+        best = float(normal_scores(values[shown(values)]).max()) if len(values) else 0.0
+        return np.log(odds @ np.maximum(centres - best, 0.0) + 1e-6) + 1e-3 * mean
+    return mean
+
+
+def _standard(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean()) / max(float(x.std()), 1e-9)
