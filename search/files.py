@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,7 +28,8 @@ def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error} - choose a writable place with free space") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> Path:

@@ -29,6 +29,7 @@ OPS_PROTEINS = ("gcn", "sage", "arma", "fc", "skip")
 Forest = tuple[tuple[str, "Forest"], ...]
 
 
+@lru_cache(maxsize=1 << 17)
 def network(code: str, ops: tuple[str, ...] = OPS) -> Forest:
     """What a code builds: the nodes on the input, each (operation, nodes on it), sorted, with skips that change nothing removed.
 
