@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--budget", type=int, default=60)
-    parser.add_argument("--sentences", type=int, default=256, help="size of the validation subset")
+    parser.add_argument("--sentences", type=int, default=200, help="size of the validation subset")
     parser.add_argument("--out", type=Path, default=Path("runs/hat-search"))
     args = parser.parse_args()
     if args.seeds < 1 or args.budget < 6:
@@ -50,7 +50,10 @@ def main() -> int:
                 write_atomic(path, json.dumps(done) + "\n")
         print(f"seed {seed} done after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     points = [p for p in (10, 25, 50, args.budget) if p <= args.budget]
-    print(f"best validation loss (nats/token, lower is better), {args.seeds} seeds, limit {task.limit:g} ms removes {task.removed / 20:.0f} % of random candidates")
+    print(
+        f"best validation loss (nats/token, lower is better), {args.seeds} seeds, "
+        f"limit {task.limit:g} ms removes {task.removed / 20:.0f} % of random candidates"
+    )
     print(f"{'method':18}" + "".join(f"{f'after {p}':>10}" for p in points) + f"{'95 % interval at the end':>28}")
     for method in methods:
         curves = np.array([done[f"{method} {seed} {args.budget} {args.sentences}"] for seed in range(args.seeds)])

@@ -53,7 +53,7 @@ ARTICLE = """<url>http://www.ted.com/talks/x</url>
 def make_archive(path, sentences=60, **changes):
     """A small archive in WIT3's format; changes: file name -> text (None: left out)."""
     files = {}
-    for language, thing, words in (("de", "Häuser", "Das sind {n} „schöne“ {thing}, oder?"), ("en", "houses", "These are {n} \"nice\" {thing}, aren't they?")):
+    for language, thing, words in (("de", "Häuser", "Das sind {n} „schöne“ {thing}, oder?"), ("en", "houses", 'These are {n} "nice" {thing}, aren\'t they?')):
         body = "".join(words.format(n=n, thing=thing) + "\n" for n in range(sentences))
         body += "Sehr sehr sehr sehr sehr lang.\n" if language == "de" else "Long.\n"
         files[f"train.tags.de-en.{language}"] = ARTICLE.format(title=f"Von {thing}") + body

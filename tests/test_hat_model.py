@@ -102,7 +102,8 @@ def test_the_published_models_are_codes_of_the_space_with_the_published_size(sha
         arch = {d.name: d.options[0] for d in space.decisions}
         arch |= {"enc_embed": config["encoder-embed-dim"], "dec_embed": config["decoder-embed-dim"], "dec_layers": config["decoder-layer-num"]}
         kinds = {"enc_ffn": "encoder-ffn-embed-dim", "enc_heads": "encoder-self-attention-heads", "dec_ffn": "decoder-ffn-embed-dim",
-                 "dec_heads": "decoder-self-attention-heads", "ende_heads": "decoder-ende-attention-heads", "arbitrary": "decoder-arbitrary-ende-attn"}  # fmt: skip
+                 "dec_heads": "decoder-self-attention-heads", "ende_heads": "decoder-ende-attention-heads",
+                 "arbitrary": "decoder-arbitrary-ende-attn"}  # fmt: skip
         for ours, theirs in kinds.items():
             arch |= {f"{ours}_{i}": v for i, v in enumerate(config[theirs][:6])}
         code = space.encode(arch)

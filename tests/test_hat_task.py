@@ -188,7 +188,10 @@ def test_latency_can_come_from_a_published_table(shared_table, tmp_path, monkeyp
         load_task("hat", **SMALL, latency_csv=str(shared_table("hat_latency.csv.gz")), latency_table="iwslt14deen/iphone").prepare(False)
 
 
-@pytest.mark.parametrize("options", [{"latency_limit": "fast"}, {"latency_limit": -1}, {"latency_quantile": 2}, {"space": "nb201"}, {"recipe": "x"}, {"supernet": "runs/x"}, {"reduce": 7}])
+@pytest.mark.parametrize(
+    "options",
+    [{"latency_limit": "fast"}, {"latency_limit": -1}, {"latency_quantile": 2}, {"space": "nb201"}, {"recipe": "x"}, {"supernet": "runs/x"}, {"reduce": 7}],
+)
 def test_wrong_options_get_a_sentence(options):
     with pytest.raises(UserError, match=" - "):
         load_task("hat", **options)
@@ -228,10 +231,39 @@ def test_the_winner_is_retrained_and_scored(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_process_trains_with_twice_the_batches(corpus, tmp_path):
-    options = ["--data", str(corpus.folder), "--recipe", "embedded", "--reduce", "16", "--warmup", "4", "--max-tokens", "256", "--updates", "5", "--dropout", "0", "--device", "cpu"]
+    options = [
+        "--data",
+        str(corpus.folder),
+        "--recipe",
+        "embedded",
+        "--reduce",
+        "16",
+        "--warmup",
+        "4",
+        "--max-tokens",
+        "256",
+        "--updates",
+        "5",
+        "--dropout",
+        "0",
+        "--device",
+        "cpu",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     root = Path(__file__).resolve().parent.parent
-    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "search.tasks.hat.supernet", *options, "--out", str(tmp_path / "two")]
+    two = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "search.tasks.hat.supernet",
+        *options,
+        "--out",
+        str(tmp_path / "two"),
+    ]
     one = [sys.executable, "-m", "search.tasks.hat.supernet", *options, "--update-freq", "2", "--out", str(tmp_path / "one")]
     for command in (two, one):
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)

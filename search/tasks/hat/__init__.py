@@ -1,11 +1,11 @@
 """HAT: hardware-aware search of a translation transformer by weight sharing (Wang et al. 2020; paper section 4.3).
 
-    python -m search.run --task hat --budget 60               embedded German-English corpus, reduced widths, this device
-    python -m search.tasks.hat.prepare  --iwslt14 de-en.tgz   the real corpus (recipes/search/hat.yaml has the whole route)
-    python -m search.tasks.hat.supernet --data DIR            train the weight-shared transformer
-    python -m search.tasks.hat.latency  --csv FILE            how well latency can be predicted from ten shape features
-    python -m search.tasks.hat.retrain  --code CODE           train the winner from scratch
-    python -m search.tasks.hat.score    --run DIR             BLEU and SacreBLEU of a retrained model
+python -m search.run --task hat --budget 60               embedded German-English corpus, reduced widths, this device
+python -m search.tasks.hat.prepare  --iwslt14 de-en.tgz   the real corpus (recipes/search/hat.yaml has the whole route)
+python -m search.tasks.hat.supernet --data DIR            train the weight-shared transformer
+python -m search.tasks.hat.latency  --csv FILE            how well latency can be predicted from ten shape features
+python -m search.tasks.hat.retrain  --code CODE           train the winner from scratch
+python -m search.tasks.hat.score    --run DIR             BLEU and SacreBLEU of a retrained model
 """
 
 from __future__ import annotations

@@ -46,7 +46,9 @@ def translate(model: Transformer, source: Tensor, beam: int = 5, length_penalty:
     return [max(hypotheses, default=(0.0, []), key=lambda h: h[0])[1] for hypotheses in ended]
 
 
-def _keep(best: Tensor, word: Tensor, parent: Tensor, tokens: Tensor, ended: list, live: set[int], beam: int, step: int, penalty: float) -> tuple[Tensor, Tensor]:
+def _keep(
+    best: Tensor, word: Tensor, parent: Tensor, tokens: Tensor, ended: list, live: set[int], beam: int, step: int, penalty: float
+) -> tuple[Tensor, Tensor]:
     """Note the hypotheses that end among the `beam` best; return scores and columns of the `beam` best that go on, both (n, beam)."""
     is_end = word == EOS
     for i in sorted(live):

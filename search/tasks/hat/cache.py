@@ -38,7 +38,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = open(folder / ".lock", "w")
     except OSError as error:
-        raise UserError(f"the cache folder {folder} cannot be written ({error.strerror}) - it keeps corpus and supernet - set LMSEARCHER_CACHE to a writable folder") from error
+        raise UserError(
+            f"the cache folder {folder} cannot be written ({error.strerror}) - it keeps corpus and supernet - set LMSEARCHER_CACHE to a writable folder"
+        ) from error
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -129,7 +129,10 @@ def _simple(s: Speaker, kind: int) -> Pair:
     if kind in (2, 3, 4):
         t, u = s.future()
         m, n = s.pick(MODALS) if kind == 4 else ("wird", "will")
-        return f"{t} {m} {a} {o} {v.infinitive} ." if kind == 3 else f"{a} {m} {t} {o} {v.infinitive} .", f"{u} {b} {n} {v.base} {p} ." if kind == 3 else f"{b} {n} {v.base} {p} {u} ."
+        return (
+            f"{t} {m} {a} {o} {v.infinitive} ." if kind == 3 else f"{a} {m} {t} {o} {v.infinitive} .",
+            f"{u} {b} {n} {v.base} {p} ." if kind == 3 else f"{b} {n} {v.base} {p} {u} .",
+        )
     t, u = s.past()
     if kind == 0:
         return f"{a} {v.aux} {t} {o} {v.participle} .", f"{b} {v.past} {p} {u} ."

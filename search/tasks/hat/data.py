@@ -138,7 +138,9 @@ def load(folder: Path, splits: Sequence[str] = ("train", "valid", "test")) -> Co
 
 def _whole(folder: Path, name: str, source: Sentences, target: Sentences) -> Split:
     if len(source) != len(target) or not source:
-        raise UserError(f"{folder}/{name}.de and .en have {len(source)} and {len(target)} lines - both need the same number, at least one - prepare the corpus again")
+        raise UserError(
+            f"{folder}/{name}.de and .en have {len(source)} and {len(target)} lines - both need the same number, at least one - prepare the corpus again"
+        )
     keep = [i for i, (s, t) in enumerate(zip(source, target)) if len(s) <= MAX_POSITIONS and len(t) <= MAX_POSITIONS]
     return Split([source[i] for i in keep], [target[i] for i in keep])
 

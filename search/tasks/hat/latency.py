@@ -171,7 +171,9 @@ def trimmed(spent: np.ndarray, trim: float = 0.1) -> tuple[float, float, float, 
     return (*map(float, kept.mean(axis=0)), *map(float, kept.std(axis=0)))
 
 
-def measure_many(space: Space, codes: Sequence[str], words: tuple[int, int] = (8000, 6600), device: str = "cpu", progress: bool = True, repeats: int = 20) -> list[list[float]]:
+def measure_many(
+    space: Space, codes: Sequence[str], words: tuple[int, int] = (8000, 6600), device: str = "cpu", progress: bool = True, repeats: int = 20
+) -> list[list[float]]:
     """The table row (ten features, four latencies) of each code, with fresh weights: latency does not depend on their values.
 
     The repeats are spread over four rounds through all codes, so that a device that changes speed does so for all of them alike (HAT's

@@ -7,7 +7,7 @@ Each phrase is a pair of lower-case strings. German writes 53 as "dreiundfünfzi
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 
 import numpy as np
@@ -17,7 +17,7 @@ SHARED_BELOW = 13
 SPLITS = ("train", "valid", "test")
 
 
-@lru_cache(maxsize=None)
+@cache
 def words(number: float, kind: str = "cardinal") -> Pair:
     """A number in words; kind: cardinal, ordinal, year or currency (euro)."""
     from num2words import num2words

@@ -69,18 +69,26 @@ def read_archive(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist - needed is WIT3's archive de-en.tgz of 2014-01 - download it (recipes/search/hat.yaml says where)") from None
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged or no tar archive ({str(error).splitlines()[0]}) - needed is WIT3's de-en.tgz of 2014-01 - download it again") from error
+        raise UserError(
+            f"{path} is damaged or no tar archive ({str(error).splitlines()[0]}) - needed is WIT3's de-en.tgz of 2014-01 - download it again"
+        ) from error
     except Exception as error:  # zlib.error has no common base with the above
         raise UserError(f"{path} is damaged ({error}) - needed is WIT3's de-en.tgz of 2014-01 - download it again") from error
     missing = sorted(wanted - set(texts))
     if missing:
-        raise UserError(f"{path} lacks {', '.join(missing[:4])}{' and others' if len(missing) > 4 else ''} - needed is the whole de-en.tgz of IWSLT 2014 - download it again")
+        raise UserError(
+            f"{path} lacks {', '.join(missing[:4])}{' and others' if len(missing) > 4 else ''} - "
+            f"needed is the whole de-en.tgz of IWSLT 2014 - download it again"
+        )
     return texts
 
 
 def _together(name: str, sides: list[list[str]]) -> Pairs:
     if len(sides[0]) != len(sides[1]) or not sides[0]:
-        raise UserError(f"{name} has {len(sides[0])} German and {len(sides[1])} English sentences - both must have the same number, at least one - the archive is damaged, download it again")
+        raise UserError(
+            f"{name} has {len(sides[0])} German and {len(sides[1])} English sentences - "
+            "both must have the same number, at least one - the archive is damaged, download it again"
+        )
     return list(zip(*sides))
 
 

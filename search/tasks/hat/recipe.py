@@ -15,7 +15,8 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 class Recipe:
     """How a transformer is trained. max_tokens: padded target or source tokens a batch; update_freq: batches an update.
 
-    keep: how many checkpoints, saved every `save_every` updates, stay on disk for averaging.
+    init_gain: scale of the initial residual branches (model.Transformer); keep: how many checkpoints, saved every `save_every` updates,
+    stay on disk for averaging.
     """
 
     space: str = "iwslt-space1"
@@ -27,6 +28,7 @@ class Recipe:
     schedule: str = "inverse_sqrt"
     min_lr: float = 1e-9
     dropout: float = 0.375
+    init_gain: float = 1.0
     label_smoothing: float = 0.1
     weight_decay: float = 1e-4
     clip: float = 0.0
@@ -43,7 +45,10 @@ class Recipe:
         if self.schedule not in ("inverse_sqrt", "cosine"):
             raise did_you_mean("schedule", self.schedule, ("inverse_sqrt", "cosine"))
         if not (0 < self.warmup and 0 < self.updates and 0 < self.save_every and 0 < self.keep and 0 < self.update_freq and self.max_tokens >= 16):
-            raise UserError(f"a recipe with a count of zero or fewer was given ({self}) - updates, warmup, save_every, keep, update_freq must be positive and max_tokens at least 16")
+            raise UserError(
+                f"a recipe with a count of zero or fewer was given ({self}) - "
+                "updates, warmup, save_every, keep, update_freq must be positive and max_tokens at least 16"
+            )
 
     def rate(self, update: int) -> float:
         """Learning rate of update 1, 2, ...: linear warm-up, then inverse square root or cosine."""
@@ -67,8 +72,8 @@ RECIPES = {
     "iwslt14-sub": Recipe(warmup=4000),
     "iwslt14-wmt-space": Recipe(space="wmt-space0"),
     "wmt14": Recipe(space="wmt-space0", updates=40000, lr=1e-3, schedule="cosine", dropout=0.3, weight_decay=0.0, update_freq=16),
-    "embedded": Recipe(reduce=8, updates=3000, warmup=400, lr=3e-3, dropout=0.05, max_tokens=1024, save_every=250, keep=1),
-    "embedded-sub": Recipe(reduce=8, updates=1500, warmup=300, lr=3e-3, dropout=0.05, max_tokens=1024, save_every=100, keep=5),
+    "embedded": Recipe(reduce=8, updates=1500, warmup=200, lr=2e-3, dropout=0.05, init_gain=0.35, max_tokens=1024, save_every=250, keep=1),
+    "embedded-sub": Recipe(reduce=8, updates=800, warmup=200, lr=2e-3, dropout=0.05, init_gain=0.35, max_tokens=1024, save_every=50, keep=10),
 }
 
 

@@ -27,7 +27,7 @@ def build(recipe: Recipe, code: str, source_words: int, target_words: int):
 
     space = hat_space(recipe.space, recipe.reduce)
     torch.manual_seed(recipe.seed)
-    return Transformer(to_arch(space, code), source_words, target_words, recipe.dropout, largest(space).enc_embed)
+    return Transformer(to_arch(space, code), source_words, target_words, recipe.dropout, largest(space).enc_embed, recipe.init_gain)
 
 
 def retrain(corpus, recipe: Recipe, code: str, out: Path, device: str = "auto", progress: bool = True):
@@ -54,7 +54,9 @@ def read_about(out: Path) -> dict:
         about = json.loads((out / "model.json").read_text(encoding="utf-8"))
         return {key: about[key] for key in ("code", "recipe", "corpus_sha256")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{out} holds no retrained model (model.json: {type(error).__name__}) - it is made by python -m search.tasks.hat.retrain --out {out}") from error
+        raise UserError(
+            f"{out} holds no retrained model (model.json: {type(error).__name__}) - it is made by python -m search.tasks.hat.retrain --out {out}"
+        ) from error
 
 
 def best_code(run: Path) -> str:
@@ -62,7 +64,9 @@ def best_code(run: Path) -> str:
     try:
         return json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]["code"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run} holds no finished search (summary.json: {type(error).__name__}) - give a folder like runs/hat/seed-0 - or use --code") from error
+        raise UserError(
+            f"{run} holds no finished search (summary.json: {type(error).__name__}) - give a folder like runs/hat/seed-0 - or use --code"
+        ) from error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,7 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     device = model.output.device
     loss = validation_loss(model, [valid.batch(rows).to(device) for rows in valid.groups(recipe.max_tokens)])
     weights = parameters(model.arch, len(corpus.source), len(corpus.target))
-    print(f"{args.out}: {code}, {weights:,} weights, {recipe.updates} updates, validation loss {loss:.4f} nats/token; next: python -m search.tasks.hat.score --run {args.out} --data {args.data}")
+    print(
+        f"{args.out}: {code}, {weights:,} weights, {recipe.updates} updates, validation loss {loss:.4f} nats/token; "
+        f"next: python -m search.tasks.hat.score --run {args.out} --data {args.data}"
+    )
     return 0
 
 

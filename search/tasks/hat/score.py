@@ -40,7 +40,9 @@ def average(out: Path, n: int) -> dict:
 
     paths = [path for _, path in checkpoints(out)[-n:]]
     if n < 1 or not paths:
-        raise UserError(f"the last {n} checkpoints of {out} were asked for and {len(paths)} are there - at least one is needed - run search.tasks.hat.retrain first")
+        raise UserError(
+            f"the last {n} checkpoints of {out} were asked for and {len(paths)} are there - at least one is needed - run search.tasks.hat.retrain first"
+        )
     total = read(paths[0])["model"]
     for path in paths[1:]:
         for name, value in read(path)["model"].items():
@@ -73,7 +75,17 @@ def detokeniser(moses: bool):
     return lambda line: detokenise(line.split())
 
 
-def score(corpus, out: Path, split: str = "test", checkpoints: int = 10, beam: int = 5, length_penalty: float = 1.0, sentences: int | None = None, device: str = "auto", progress: bool = True) -> Score:
+def score(
+    corpus,
+    out: Path,
+    split: str = "test",
+    checkpoints: int = 10,
+    beam: int = 5,
+    length_penalty: float = 1.0,
+    sentences: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Score:
     """Translate a split with the averaged model of `out` and compare."""
     from tqdm import tqdm
 
@@ -121,7 +133,9 @@ def main(argv: list[str] | None = None) -> int:
     result = score(load(args.data), args.run, args.split, args.average, args.beam, args.length_penalty, args.sentences, args.device)
     for source, output, reference in result.examples:
         print(f"  de  {source}\n  out {output}\n  ref {reference}")
-    print(f"{args.split}, {result.sentences} sentences: BLEU {result.bleu:.2f} (tokenised, hyphens split), SacreBLEU {result.sacrebleu:.2f} ({result.signature})")
+    print(
+        f"{args.split}, {result.sentences} sentences: BLEU {result.bleu:.2f} (tokenised, hyphens split), SacreBLEU {result.sacrebleu:.2f} ({result.signature})"
+    )
     facts = {"split": args.split, "bleu": result.bleu, "sacrebleu": result.sacrebleu, "signature": result.signature, "sentences": result.sentences}
     write_atomic(args.run / f"score-{args.split}.json", json.dumps(facts, indent=1) + "\n")
     return 0

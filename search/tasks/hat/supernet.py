@@ -33,7 +33,7 @@ def build(recipe: Recipe, source_words: int, target_words: int):
 
     space = hat_space(recipe.space, recipe.reduce)
     torch.manual_seed(recipe.seed)
-    return space, Transformer(largest(space), source_words, target_words, recipe.dropout)
+    return space, Transformer(largest(space), source_words, target_words, recipe.dropout, init_gain=recipe.init_gain)
 
 
 def train_supernet(corpus, recipe: Recipe, out: Path, device: str = "auto", progress: bool = True) -> list[float]:

@@ -1,8 +1,8 @@
 """The task: find the sub-transformer of lowest validation loss, with inherited weights, within a latency limit.
 
-    python -m search.run --task hat --budget 60
-    python -m search.run --task hat --latency-limit 12 --task-option space=wmt-space0
-    python -m search.run --task hat --task-option data=data/iwslt14 --task-option supernet=runs/hat/supernet --task-option recipe=iwslt14
+python -m search.run --task hat --budget 60
+python -m search.run --task hat --latency-limit 12 --task-option space=wmt-space0
+python -m search.run --task hat --task-option data=data/iwslt14 --task-option supernet=runs/hat/supernet --task-option recipe=iwslt14
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Hat(Task):
     def __init__(
         self, *, space: str | None = None, reduce: Any = None, data: str | None = None, supernet: str | None = None, recipe: str = "embedded",
         updates: Any = None, precision: str | None = None, latency_limit: Any = None, latency_quantile: Any = 0.5, latency_csv: str | None = None,
-        latency_table: str | None = None, measure: Any = 48, repeats: Any = 20, sentences: Any = 256, train_sentences: Any = SIZES["train"], merges: Any = 1000,
+        latency_table: str | None = None, measure: Any = 36, repeats: Any = 20, sentences: Any = 200, train_sentences: Any = SIZES["train"], merges: Any = 1000,
         device: str = "auto",
     ):  # fmt: skip
         self.recipe = get_recipe(recipe, {"space": space, "reduce": reduce, "updates": updates, "precision": precision})
@@ -95,7 +95,9 @@ class Hat(Task):
         self._ready = True
         say(self._binding())
         if self.removed == PROBES:
-            raise UserError(f"latency limit {self.limit:g} ms was given - the fastest of {PROBES} random sub-transformers needs {predicted.min():.1f} ms - raise it")
+            raise UserError(
+                f"latency limit {self.limit:g} ms was given - the fastest of {PROBES} random sub-transformers needs {predicted.min():.1f} ms - raise it"
+            )
 
     def evaluate(self, code: str, seed: int = 0) -> Result:
         """Validation loss (nats per token) of the sub-transformer with inherited weights; the same whatever the seed."""
@@ -135,10 +137,12 @@ class Hat(Task):
         lines = [
             f"best sub-transformer {self.space.canonical(best)}",
             f"  {arch.describe()}",
-            f"  {parameters(arch, len(self.corpus.source), len(self.corpus.target)):,} weights, validation loss {self._score(best, 'valid'):.4f} nats/token with inherited weights",
+            f"  {parameters(arch, len(self.corpus.source), len(self.corpus.target)):,} weights, "
+            f"validation loss {self._score(best, 'valid'):.4f} nats/token with inherited weights",
             f"  latency {self.latency(best):.2f} ms predicted ({self.source}){self._measured(arch)}",
             self._binding(),
-            f"to train it from scratch: python -m search.tasks.hat.retrain --code {self.space.canonical(best)} --data {self.corpus.folder} --recipe {self.recipe_for_retraining()}",
+            f"to train it from scratch: python -m search.tasks.hat.retrain --code {self.space.canonical(best)} "
+            f"--data {self.corpus.folder} --recipe {self.recipe_for_retraining()}",
         ]
         return "\n".join(lines)
 

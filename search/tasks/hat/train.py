@@ -164,7 +164,9 @@ def read(path: Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}) - it must be one that this package saved - delete it to train again") from error
+        raise UserError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}) - it must be one that this package saved - delete it to train again"
+        ) from error
 
 
 def _resume(out: Path, model, optimizer, scaler, recipe: Recipe) -> int:
