@@ -169,6 +169,19 @@ def test_a_changed_byte_is_found(tmp_path, at, record):
         list(records(path))
 
 
+def test_records_are_given_out_while_the_file_is_read(tmp_path):
+    """What lies before a damaged place comes out first: the file is never held as a whole."""
+    path = tmp_path / "a.tfrecord"
+    write_records(path, [b"record %05d" % i for i in range(9000)])
+    path.write_bytes(path.read_bytes()[:-3])
+    got = []
+    with pytest.raises(UserError, match="in the middle of record 9000 "):
+        for record in records(path):
+            got.append(record)
+    assert got == [b"record %05d" % i for i in range(8999)]
+
+
+@pytest.mark.slow
 def test_reading_keeps_little_in_memory(tmp_path):
     path = tmp_path / "a.tfrecord"
     write_records(path, [b"x" * 300] * 60_000)
