@@ -62,3 +62,11 @@ def test_wins_and_differences_are_counted_over_tables():
     marks = {s: {f"t{i}": {"5": {"percentile": [v, v], "seconds": [0.1], "fallbacks": [0]}} for i, v in enumerate(vs)} for s, vs in rows.items()}
     found = summarise(marks)["new"]["5"]
     assert found["wins"] == 0.5 and found["ahead"][0] == pytest.approx(0.025) and found["mean"][0] == pytest.approx(0.725)
+
+
+@pytest.mark.slow
+def test_the_known_ceilings_of_nasbench201_come_out(tmp_path):
+    """20 seeds, 192 evaluations, CIFAR-100: every bound of benchmarks/ceilings.py holds."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.ceilings", "--out", str(tmp_path)], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0 and "MISSED" not in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count(" ok |") == 7
