@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search.errors import UserError
 from search.rankers import Context, Ranker, make_ranker
+from search.rankers.replay import TRANSCRIPT
+from search.runfolder import append, transcript_line
 from search.space import Seen
 from search.strategies import Suggestion
 from search.study import Study, default_ranker
@@ -73,23 +77,33 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "ranker": ranker}
 
 
-def build_study(
-    settings: Mapping[str, Any], task: Task, rankers: Rankers, seed: int, storage: str | Path, transcript: Callable[[Suggestion, list[Seen]], None] | None = None
-) -> Study:
-    """The study of one seed, on its storage."""
+def transcript_of(settings: Mapping[str, Any], folder: Path) -> Callable[[Suggestion, list[Seen]], None] | None:
+    """Writes what the ranker was asked and answered into the folder; None for rankers whose answers are no news."""
+    if settings["ranker"] in (None, "random", "oracle"):
+        return None
+    return lambda suggestion, history: append(folder / TRANSCRIPT, transcript_line(suggestion, history))
+
+
+def build_study(settings: Mapping[str, Any], task: Task, rankers: Rankers, seed: int, storage: str | Path, folder: Path) -> Study:
+    """The study of one seed, on its storage; the ranker's transcript goes to the folder."""
     ranker = None
     if settings["sampler"] == "lmsearcher":
         ranker = rankers.get(settings["ranker"], seed, settings["format"])
     return Study(
         task.space, direction=task.direction, storage=storage, name=study_name(settings, seed), sampler=settings["sampler"], ranker=ranker, seed=seed,
         proposal=settings["proposal"], candidates=settings["candidates"], warmup=settings["warmup"], feasible=task.feasible,
-        repeats=settings["allow_repeats"], transcript=transcript,
+        repeats=settings["allow_repeats"], transcript=transcript_of(settings, folder),
     )  # fmt: skip
 
 
 def study_name(settings: Mapping[str, Any], seed: int) -> str:
     """The name of a study inside a shared database: the run's folder name, its arm and the seed."""
     return f"{settings.get('study') or Path(settings['out']).name}/seed-{seed}"
+
+
+def running(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of Study.run that the settings hold."""
+    return {k: settings[k] for k in ("budget", "timeout", "max_failures")} | {"factory": TaskEvaluate(settings)}
 
 
 class TaskEvaluate:
@@ -105,5 +119,6 @@ class TaskEvaluate:
 
 
 def reachable(task: Task) -> int:
-    """How many codes can be evaluated at all: those of the space, or those the table has."""
-    return min(task.space.size, len(task.table)) if task.table is not None else task.space.size
+    """How many codes can be evaluated at all: those of the space, or those that the table has a value for."""
+    values = getattr(task, "values", None)
+    return task.space.size if task.table is None or values is None else min(task.space.size, int(np.isfinite(values).sum()))

@@ -88,9 +88,15 @@ def own(folder: Path, take_over: bool = False):
             if owner and owner != identity() and not take_over:
                 state = alive(owner)
                 if state:
-                    raise UserError(f"{folder} is in use by process {owner['pid']} - one process owns a run folder - wait for it, stop it, or choose another --out")
+                    raise UserError(
+                        f"{folder} is in use by process {owner['pid']} - "
+                        "one process owns a run folder - wait for it, stop it, or choose another --out"
+                    )
                 if state is None:
-                    raise UserError(f"{folder} belongs to process {owner['pid']} on {owner['host']}, which cannot be checked from here - if it is gone, add --take-over")
+                    raise UserError(
+                        f"{folder} belongs to process {owner['pid']} on {owner['host']}, which cannot be checked from here - "
+                        "if it is gone, add --take-over"
+                    )
             path.write_text(json.dumps(identity()))
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror} - choose a writable --out with free space") from error

@@ -106,7 +106,8 @@ class Evaluator:
         except (AttributeError, TypeError, ImportError, ValueError) as error:
             if "pickle" not in f"{type(error).__name__} {error}".lower():
                 raise
-            raise UserError(f"the objective cannot be sent to another process ({error}) - define it at the top level of a module, or run without a time limit") from error
+            remedy = "define it at the top level of a module, or run without a time limit"
+            raise UserError(f"the objective cannot be sent to another process ({error}) - {remedy}") from error
         theirs.close()
         try:
             self._pipe.recv_bytes()

@@ -48,7 +48,10 @@ def repair(path: str | Path) -> str | None:
         with file_lock(_guard(path)):
             return _cut(path)
     except OSError as error:
-        raise UserError(f"{path} ends in a torn record and cannot be repaired ({error.strerror}) - make the folder writable, with free space, then resume") from error
+        raise UserError(
+            f"{path} ends in a torn record and cannot be repaired ({error.strerror}) - "
+            "make the folder writable, with free space, then resume"
+        ) from error
 
 
 def _cut(path: Path) -> str | None:
@@ -138,7 +141,10 @@ class Journal(BaseJournalBackend):
                 finally:
                     os.close(handle)
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror} - everything told so far is safe - free space or fix the permissions, then continue with --resume") from error
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror} - everything told so far is safe - "
+                "free space or fix the permissions, then continue with --resume"
+            ) from error
 
     def _append(self, handle: int, data: bytes) -> None:
         before = os.fstat(handle).st_size

@@ -33,7 +33,12 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser; options that were not given are absent from the namespace."""
-    p = argparse.ArgumentParser(prog="python -m search.run", argument_default=argparse.SUPPRESS, description="Search a design space: propose, rank, evaluate, repeat.", epilog="Example: python -m search.run --task nb201/cifar100 --seeds 0-4 --out runs/first")
+    p = argparse.ArgumentParser(
+        prog="python -m search.run",
+        argument_default=argparse.SUPPRESS,
+        description="Search a design space: propose, rank, evaluate, repeat.",
+        epilog="Example: python -m search.run --task nb201/cifar100 --seeds 0-4 --out runs/first",
+    )
     what = p.add_argument_group("what is searched")
     what.add_argument("--task", metavar="NAME", help="a task that comes with this repository, e.g. nb201/cifar100, hat")
     what.add_argument("--table", metavar="FILE", help="your own table: CSV, CSV.gz or Parquet, one architecture a row")
@@ -46,7 +51,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--latency-limit", type=float, metavar="MS", help="same as --task-option latency_limit=MS")
     how = p.add_argument_group("how")
     how.add_argument("--sampler", metavar="NAME", help="lmsearcher (default), random, evolution, local, tpe, gp")
-    how.add_argument("--ranker", metavar="SPEC", help="random, oracle, surrogate, nano, chat:YAML, endpoint:URL#MODEL, replay:PATH (default: nano if it is shipped, else surrogate)")
+    how.add_argument(
+        "--ranker", metavar="SPEC",
+        help="random, oracle, surrogate, nano, chat:YAML, endpoint:URL#MODEL, replay:PATH (default: nano if it is shipped, else surrogate)",
+    )
     how.add_argument("--proposal", choices=KINDS, help="where candidates come from (default mixed)")
     how.add_argument("--format", metavar="NAME", help="prompt format of a language-model ranker: paper, release, ...")
     how.add_argument("--preset", choices=sorted(PRESETS), help="paper: the paper's settings; best: what we found best")
@@ -54,13 +62,19 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--seeds", metavar="S", help="0, 0-4 or 0,3,7 (default 0)")
     how.add_argument("--candidates", type=int, metavar="N", help="candidates per step (default 10)")
     how.add_argument("--warmup", type=int, metavar="N", help="random evaluations before the ranker is asked (default 5)")
-    how.add_argument("--controls", metavar="A,B", help="run beside it, same budget: random, evolution, local, tpe, gp, random-ranker, oracle-ranker, surrogate-ranker; 'none' for none")
+    how.add_argument(
+        "--controls", metavar="A,B",
+        help="run beside it, same budget: random, evolution, local, tpe, gp, random-ranker, oracle-ranker, surrogate-ranker; 'none' for none",
+    )
     how.add_argument("--allow-repeats", action="store_true", help="with random, tpe, gp: leave out the filter against repeated codes")
     keep = p.add_argument_group("where and how safely")
     keep.add_argument("--out", metavar="DIR", help="default runs/<task>-<sampler or ranker>")
     keep.add_argument("--resume", action="store_true", help="continue the run in --out; its settings are remembered")
     keep.add_argument("--take-over", action="store_true", help="with --resume: the owner on another machine is gone")
-    keep.add_argument("--storage", metavar="URL", help="keep trials in a database many machines share: postgresql://, mysql://, sqlite:///, grpc://HOST:PORT (default: a journal file in --out)")
+    keep.add_argument(
+        "--storage", metavar="URL",
+        help="keep trials in a database many machines share: postgresql://, mysql://, sqlite:///, grpc://HOST:PORT (default: a journal file in --out)",
+    )
     keep.add_argument("--workers", type=int, metavar="N", help="processes that evaluate at once (default 1)")
     keep.add_argument("--timeout", type=float, metavar="S", help="seconds an evaluation may take before it is stopped and counted as failed")
     keep.add_argument("--max-failures", type=int, metavar="N", help="failed evaluations before a run gives up (default: a tenth of the budget, at least 3)")
@@ -164,7 +178,10 @@ def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in layer.items():
         same = old.get(key) == value or (key == "task_option" and {**(old.get(key) or {}), **value} == old.get(key))
         if key in old and key not in MAY_CHANGE and not same:
-            raise UserError(f"--{key.replace('_', '-')} {value} was given but {out} was started with {old[key]} - a resumed run keeps its settings - leave it out, or choose another --out")
+            raise UserError(
+                f"--{key.replace('_', '-')} {value} was given but {out} was started with {old[key]} - "
+                "a resumed run keeps its settings - leave it out, or choose another --out"
+            )
     return old
 
 

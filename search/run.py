@@ -49,8 +49,11 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
 
     task = build_task(given)
     if given["budget"] > reachable(task):
-        raise UserError(f"--budget {given['budget']} was given - {task.name or 'this space'} has {reachable(task)} codes to evaluate - give a budget of at most that")
-    arms = list(_arms(complete(given), task, out))
+        raise UserError(
+            f"--budget {given['budget']} was given - "
+            f"{task.name or 'this space'} has {reachable(task)} codes to evaluate - give a budget of at most that"
+        )
+    arms = list(arms_of(complete(given), task, out))
     check_empty(out, given["resume"])
     rankers = Rankers(task)
     for _, arm in arms:
@@ -74,7 +77,7 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     return worst
 
 
-def _arms(given: Mapping[str, Any], task: Any, out: Path):
+def arms_of(given: Mapping[str, Any], task: Any, out: Path):
     """(folder, settings) of everything that is run: the main run or the recipe's arms, then the controls."""
     from search.build import complete
 
@@ -103,10 +106,9 @@ def _control(name: str) -> dict[str, Any]:
 
 def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, folder: Path) -> int:
     """One study from where it stands to its budget, its files and its final block; returns the exit code."""
-    from search.build import build_study
+    from search.build import build_study, running
     from search.progress import Bar, final_block
-    from search.runfolder import JOURNAL, append, append_trial, finish, summary, transcript_line, write_trials
-    from search.rankers.replay import TRANSCRIPT
+    from search.runfolder import JOURNAL, append_trial, finish, summary, write_trials
     from search.workers import run_workers
 
     home = folder / f"seed-{seed}"
@@ -115,8 +117,7 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
     except OSError as error:
         raise UserError(f"{home} cannot be created ({error.strerror}) - choose a writable --out") from error
     storage = given["storage"] or str(home / JOURNAL)
-    keep = None if given["ranker"] in (None, "random", "oracle") else lambda s, h: append(home / TRANSCRIPT, transcript_line(s, h))
-    study = build_study(given, task, rankers, seed, storage, keep)
+    study = build_study(given, task, rankers, seed, storage, home)
     if study.repaired:
         print(f"repaired: {study.repaired}", file=sys.stderr)
     study.store.reap(given["take_over"], exclusive=given["storage"] is None)
@@ -131,9 +132,7 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
                 append_trial(home, trial)
                 bar.add(trial)
 
-            from search.build import TaskEvaluate
-
-            ending = study.run(task.evaluate, given["budget"], timeout=given["timeout"], max_failures=given["max_failures"], factory=TaskEvaluate(given), after=after)
+            ending = study.run(task.evaluate, after=after, **running(given))
     trials = study.trials
     best = study.best
     if best is not None and ending.why != "failures":

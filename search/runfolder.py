@@ -50,7 +50,10 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
         with open(path, "ab", buffering=0) as handle:
             handle.write(line(record).encode())
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror} - everything told so far is safe in {JOURNAL} - free space or fix the permissions, then continue with --resume") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror} - everything told so far is safe in {JOURNAL} - "
+            "free space or fix the permissions, then continue with --resume"
+        ) from error
 
 
 def transcript_line(suggestion: Suggestion, history: Sequence[Seen]) -> dict[str, Any]:
@@ -82,7 +85,9 @@ def anytime(trials: Sequence[Trial], direction: str) -> list[float | None]:
     return out
 
 
-def summary(description: Mapping[str, Any], configuration: Mapping[str, Any], trials: Sequence[Trial], best: Trial | None, ending: str, seed: int) -> dict[str, Any]:
+def summary(
+    description: Mapping[str, Any], configuration: Mapping[str, Any], trials: Sequence[Trial], best: Trial | None, ending: str, seed: int
+) -> dict[str, Any]:
     """The content of summary.json."""
     notes = [t.ranker for t in trials if t.ranker]
     fallbacks = Counter(n["fallback"] for n in notes if n.get("fallback"))

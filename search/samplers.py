@@ -152,8 +152,11 @@ def _encode(params: Mapping[str, Any], listable: Mapping[str, tuple[Any, ...]]) 
 
 
 def _index(value: Any, options: Sequence[Any]) -> int | None:
+    """The position of a value; stepped floats are compared up to rounding."""
     for i, option in enumerate(options):
-        if option is value or (type(option) is type(value) and option == value) or (isinstance(option, float) and math.isclose(option, value, rel_tol=1e-9, abs_tol=1e-12)):
+        if option is value or (type(option) is type(value) and option == value):
+            return i
+        if type(option) is type(value) is float and math.isclose(option, value, rel_tol=1e-9, abs_tol=1e-12):
             return i
     return None
 

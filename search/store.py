@@ -205,8 +205,18 @@ class Store:
         if state == "COMPLETE" and any(c > 0 for c in constraints.values()):
             state = "INFEASIBLE"
         return Trial(
-            number, code, self.space.decode(code), notes.get("origin", "external"), state, t.value if t.state == TrialState.COMPLETE else None,
-            None, _seconds(t.datetime_start, t.datetime_complete), notes.get("reason"), notes.get("metrics") or {}, constraints, notes.get("ranker") or {}, t._trial_id,
+            number=number,
+            code=code,
+            arch=self.space.decode(code),
+            origin=notes.get("origin", "external"),
+            state=state,
+            value=t.value if t.state == TrialState.COMPLETE else None,
+            seconds=_seconds(t.datetime_start, t.datetime_complete),
+            reason=notes.get("reason"),
+            metrics=notes.get("metrics") or {},
+            constraints=constraints,
+            ranker=notes.get("ranker") or {},
+            trial_id=t._trial_id,
         )
 
 

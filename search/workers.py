@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.build import Rankers, TaskEvaluate, build_study, build_task
+from search.build import Rankers, build_study, build_task, running
 from search.errors import UserError
 from search.evaluate import _die_with, process_context
-from search.rankers.replay import TRANSCRIPT
-from search.runfolder import append, transcript_line
 from search.study import Ending
 
 POLL_SECONDS = 0.1
@@ -27,8 +25,8 @@ def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, par
     try:
         task = build_task(settings)
         task.prepare(progress=False)
-        study = build_study(settings, task, Rankers(task), seed, storage, lambda s, h: append(folder / TRANSCRIPT, transcript_line(s, h)))
-        ending = study.run(task.evaluate, settings["budget"], timeout=settings["timeout"], max_failures=settings["max_failures"], factory=TaskEvaluate(settings))
+        study = build_study(settings, task, Rankers(task), seed, storage, folder)
+        ending = study.run(task.evaluate, **running(settings))
         answers.put(("done", ending.why, ending.failures, ending.last_reason))
     except UserError as error:
         answers.put(("wrong", str(error), 0, None))

@@ -125,7 +125,8 @@ def test_a_process_killed_inside_a_write_leaves_a_journal_that_others_can_append
 
 def test_the_command_line_is_killed_and_resumed(tmp_path):
     def run(folder: Path, *more: str) -> list[str]:
-        return [sys.executable, "-m", "search.run", "--task", "nb201/cifar10", "--ranker", "surrogate", "--budget", "60", "--quiet", "--out", str(folder), *more]
+        task = ["--task", "nb201/cifar10", "--ranker", "surrogate", "--budget", "60"]
+        return [sys.executable, "-m", "search.run", *task, "--quiet", "--out", str(folder), *more]
 
     subprocess.run(run(tmp_path / "alone"), cwd=REPOSITORY, check=True, capture_output=True)
     for more in ([], ["--resume"], ["--resume"]):
@@ -136,7 +137,8 @@ def test_the_command_line_is_killed_and_resumed(tmp_path):
             time.sleep(0.002)
         victim.kill()
         victim.wait()
-    done = subprocess.run([sys.executable, "-m", "search.run", "--resume", "--out", str(tmp_path / "killed"), "--quiet"], cwd=REPOSITORY, capture_output=True, text=True)
+    finish = [sys.executable, "-m", "search.run", "--resume", "--out", str(tmp_path / "killed"), "--quiet"]
+    done = subprocess.run(finish, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
     def rows(name: str) -> list[dict]:

@@ -214,10 +214,12 @@ def test_same_seed_same_trials_in_another_process_with_another_hash_seed(ranker)
         "s.run(lambda code, seed: float(sum(map(int, code))) % 7, 25)\n"
         "print([(t.code, t.origin) for t in s.trials])"
     )
-    runs = {
-        subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=os.environ | {"PYTHONHASHSEED": h}, capture_output=True, text=True, check=True).stdout
-        for h in ("0", "1", "4242")
-    }
+
+    def trials(hash_seed: str) -> str:
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        return subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True).stdout
+
+    runs = {trials("0"), trials("1"), trials("4242")}
     assert len(runs) == 1 and runs != {""}
 
 

@@ -34,7 +34,8 @@ SPACE = Space([Decision(f"d{i}", range(8)) for i in range(4)], canonical=lambda 
 
 def run_workers(storage: str, budget: int, workers: int) -> list[int]:
     """Start workers on one storage; returns how many evaluations each made."""
-    processes = [subprocess.Popen([sys.executable, "-c", WORKER, storage, str(budget)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    command = [sys.executable, "-c", WORKER, storage, str(budget)]
+    processes = [subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
     out = [p.communicate()[0] for p in processes]
     assert [p.returncode for p in processes] == [0] * workers
     return [int(text) for text in out]
@@ -53,6 +54,12 @@ def check_exact(storage: str, budget: int, evaluated: list[int]) -> None:
 def test_eight_processes_share_two_hundred_trials(tmp_path):
     journal = str(tmp_path / "journal.log")
     check_exact(journal, 200, run_workers(journal, 200, 8))
+
+
+def test_workers_end_together_when_the_space_is_exhausted(tmp_path):
+    journal = str(tmp_path / "journal.log")
+    assert sum(run_workers(journal, 5000, 2)) == 330
+    assert len(Study(SPACE, ranker="random", storage=journal).trials) == 330, "as many as there are multisets of 4 of 8 options"
 
 
 def test_a_worker_that_dies_gives_its_trial_back(tmp_path):

@@ -34,7 +34,10 @@ class ReplayRanker(Ranker):
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         key = question_key(history, candidates)
         if key not in self.answers:
-            raise UserError(f"{self.source} has no answer for step {len(history)} - a replay needs the same task, seed, proposal and warm-up as the run that was recorded")
+            raise UserError(
+                f"{self.source} has no answer for step {len(history)} - "
+                "a replay needs the same task, seed, proposal and warm-up as the run that was recorded"
+            )
         return self.answers[key]
 
 
