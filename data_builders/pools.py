@@ -86,7 +86,7 @@ class TablePool:
         """(row, entry) pairs, rows ascending, from the whole table: all of a small one, 4 need + 64 draws of a large one."""
         n = len(self.codes)
         row, entry = draws(np.full(len(need), n), rng, need)
-        return row, np.where(entry < 0, rng.integers(n, size=len(row), dtype=np.int32), entry) if n > ENUMERATE else entry
+        return row, np.where(entry < 0, rng.integers(n, size=len(row), dtype=np.int32), entry)
 
     def members(self, allowed: np.ndarray, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(row, entry) pairs in random order within a row, rows ascending; codes that the table lacks are left out."""

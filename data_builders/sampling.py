@@ -73,7 +73,7 @@ class PoolSource:
         column = rng.integers(len(self.origins), size=rows)
         chosen = np.full((rows, shape.most), -1, dtype=np.int64)
         got, drawn = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
-        masks = np.ones((int(self.pool.sizes.max()), len(self.pool.sizes), rows), dtype=bool)
+        masks = np.repeat((np.arange(self.pool.sizes.max())[:, None] < self.pool.sizes)[:, :, None], rows, axis=2)
         while len(pending := np.flatnonzero(got == 0)):
             tried, masks[:, :, pending] = self._masks(rng, pending, wanted, drawn, masks[:, :, pending])
             row, entry = self._distinct(rng, tried, masks, wanted, column)

@@ -53,7 +53,7 @@ def percentages(values: np.ndarray) -> np.ndarray:
         milestone *= 2
     known = values[:milestone]
     if known.min() >= 0 and known.max() <= 100 and np.median(known) > 1.5:
-        return np.clip(values, 0.0, 100.0)
+        return np.clip(values, 0.0, 100.0) + 0.0  # no -0.00
     low, middle, high = np.percentile(known, [25, 50, 75])
     width = (high - low) or (known.max() - known.min()) or 1.0
     x = (values - middle) / width
@@ -64,7 +64,7 @@ def min_max(values: np.ndarray) -> np.ndarray:
     """Values scaled to [0, 1] over themselves; all equal gives 0.5. float64 (n,) -> float64 (n,)."""
     values = np.asarray(values, dtype=np.float64)
     span = np.ptp(values) if len(values) else 0.0
-    return (values - values.min()) / span if span > 0 else np.full(len(values), 0.5)
+    return (values - values.min()) / span + 0.0 if span > 0 else np.full(len(values), 0.5)
 
 
 @dataclass(frozen=True)

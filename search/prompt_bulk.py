@@ -64,7 +64,7 @@ def printed_numbers(fmt: Format, matrix: np.ndarray, counts: np.ndarray) -> np.n
         known = matrix[rows, :milestone]
         middle = np.median(known, axis=1)
         plain = (known.min(axis=1) >= 0) & (known.max(axis=1) <= 100) & (middle > 1.5)
-        out[rows[plain]] = np.clip(matrix[rows[plain]], 0.0, 100.0)
+        out[rows[plain]] = np.clip(matrix[rows[plain]], 0.0, 100.0) + 0.0
         rows, known = rows[~plain], known[~plain]
         if len(rows):
             low, middle, high = np.percentile(known, [25, 50, 75], axis=1)
