@@ -36,9 +36,10 @@ def stamp(spec: str) -> str:
     name, _, argument = spec.partition(":")
     if name != "nano":
         return ""
-    folder = Path(argument) if argument and Path(argument).is_dir() else Path(__file__).resolve().parents[1] / "models" / "nano"
+    given = argument.partition("#")[0]
+    folder = Path(given) if given and Path(given).is_dir() else Path(__file__).resolve().parents[1] / "models" / "nano"
     code = Path(__file__).resolve().parents[1] / "search"
-    read_by = [p for p in (code / "rankers" / "nano.py", code / "evidence.py") if p.is_file()]
+    read_by = [p for p in (code / "rankers" / "nano.py", code / "evidence.py", code / "prompt_nano.py") if p.is_file()]
     sums = [sha256(p) for p in [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.json")), *read_by]]
     return hashlib.sha256("".join(sums).encode()).hexdigest()[:10]
 
