@@ -86,6 +86,13 @@ def test_damaged_pickles_are_a_sentence(data):
         safe_pickle.loads(data, "x.pickle")
 
 
+def test_every_cut_of_a_pickle_is_a_sentence():
+    data = pickle.dumps({"a": [np.float64(1.5), {"b": (1, 2)}], "c": OrderedDict(x="y")}, 4)
+    for end in range(len(data)):
+        with pytest.raises(UserError):
+            safe_pickle.loads(data[:end], "x.pickle")
+
+
 def test_missing_file_is_a_sentence(tmp_path):
     for reader in (safe_pickle.load_file, load_plain, lambda p: list(records(p))):
         with pytest.raises(UserError, match="does not exist"):

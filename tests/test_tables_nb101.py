@@ -183,6 +183,7 @@ def test_as_a_task(tfrecord):
     assert task.optimum == pytest.approx(94.0)
     assert task.feasible(INCEPTION) and not task.feasible("0" * 26)
     assert task.test(INCEPTION) == pytest.approx(93.5)
+    assert load_task("nb101", source=tfrecord, epochs=4).optimum == pytest.approx(90.0)
 
 
 def test_damaged_files_are_a_sentence(tfrecord, tmp_path):

@@ -85,6 +85,17 @@ def test_every_table_has_a_task():
     assert load_task("graph/cora", metric="latency").direction == "minimize"
 
 
+def test_a_search_never_sees_test_figures():
+    for name in ("graph/cora", "nb201/cifar10", "nbasr"):
+        with pytest.raises(UserError, match="is held back for the winner of a search - search on val_"):
+            load_task(name, metric="test_acc")
+
+
+def test_options_of_a_reader_that_it_does_not_have():
+    with pytest.raises(UserError, match="table hpobench/car was given options epochs"):
+        load_task("hpobench/car", epochs=3)
+
+
 def test_a_missing_package_says_how_to_install_it():
     with pytest.raises(UserError, match="pip install no-such-package"):
         package_file("no-such-package", "no_such_module_here", "x")

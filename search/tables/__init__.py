@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from search.errors import did_you_mean
+from search.errors import UserError, did_you_mean
 from search.tables.base import Table
 
 GRAPH = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
@@ -29,8 +29,11 @@ TABLES = {
 }
 
 
-def load_table(name: str, source: str | Path | Any | None = None) -> Table:
-    """The table called `name`, read from `source` (None: from an installed package), or the table in a CSV or Parquet file."""
+def load_table(name: str, source: str | Path | Any | None = None, **options: Any) -> Table:
+    """The table called `name`, read from `source` (None: from an installed package), or the table in a CSV or Parquet file.
+
+    options: of the reader, e.g. epochs=36 for nb101 and nbasr, with_none=True for nb301.
+    """
     if name not in TABLES:
         if source is None and Path(name).suffix in (".csv", ".gz", ".parquet", ".pq"):
             from search.tables.csv import read_table
@@ -38,7 +41,12 @@ def load_table(name: str, source: str | Path | Any | None = None) -> Table:
             return read_table(name)
         raise did_you_mean("table", name, TABLES)
     module, function, *arguments = TABLES[name].split(":")
-    return getattr(import_module(module), function)(*arguments, source=source)
+    try:
+        return getattr(import_module(module), function)(*arguments, source=source, **options)
+    except TypeError as error:
+        if "unexpected keyword" in str(error):
+            raise UserError(f"table {name} was given options {', '.join(options)} - its reader has no such option ({error}) - leave it out") from error
+        raise
 
 
 __all__ = ["GRAPH", "HPOBENCH", "HPOLIB", "TABLES", "Table", "load_table"]

@@ -120,15 +120,19 @@ def space(ops: tuple[str, ...] = OPS) -> Space:
 
 def edge_matrix(codes: Iterable[str], ops: int = len(OPS)) -> np.ndarray:
     """One-hot of the 28 possible edges (14 per cell), all zero where an edge is absent; float32 (n, 28 * ops)."""
-    codes = list(codes)
+    return edge_features(np.array([[int(d) for d in code] for code in codes], dtype=np.uint8).reshape(-1, 22), ops)
+
+
+def edge_features(codes: np.ndarray, ops: int = len(OPS)) -> np.ndarray:
+    """`edge_matrix` of uint8 (n, 22) codes."""
     out = np.zeros((len(codes), 28, ops), dtype=np.float32)
-    for row, code in enumerate(codes):
-        for cell in (0, 1):
-            digits = code[11 * cell : 11 * cell + 11]
-            for node in (2, 3, 4, 5):
-                pair = PAIRS[node][int(digits[5 + node]) if node > 2 else 0]
-                for k, source in enumerate(pair):
-                    out[row, 14 * cell + EDGE_OFFSET[node] + source, int(digits[2 * (node - 2) + k])] = 1
+    rows = np.arange(len(codes))
+    for cell in (0, 1):
+        digits = codes[:, 11 * cell : 11 * cell + 11]
+        for node in (2, 3, 4, 5):
+            pairs = np.array(PAIRS[node])[digits[:, 5 + node] if node > 2 else np.zeros(len(codes), dtype=np.int64)]
+            for k in (0, 1):
+                out[rows, 14 * cell + EDGE_OFFSET[node] + pairs[:, k], digits[:, 2 * (node - 2) + k]] = 1
     return out.reshape(len(codes), -1)
 
 

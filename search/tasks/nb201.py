@@ -11,11 +11,16 @@ from typing import Any
 
 from search.tables import nb201
 from search.tasks.base import TableTask
+from search.tasks.benchmarks import refuse_test_metric
 
 
 class NB201(TableTask):
-    """dataset: cifar10, cifar100 or imagenet16. source: an original file or folder (None: the pip table). metric: which column to search on."""
+    """dataset: cifar10, cifar100 or imagenet16. source: an original file or folder (None: the pip table).
+
+    metric: another column to search on, e.g. val_acc_12ep (never the test column).
+    """
 
     def __init__(self, dataset: str = "cifar10", source: str | Path | Any | None = None, metric: str = "val_acc"):
+        refuse_test_metric(f"nb201/{dataset}", metric, "val_acc")
         table = nb201.load(dataset, source)
         super().__init__(table, metric, test_metric="test_acc" if "test_acc" in table.metrics else None, name=f"nb201/{dataset}")

@@ -28,6 +28,7 @@ class NB301(Task):
     def __init__(self, source: str | Path | None = None, metric: str = "val_acc", members: int = 10, noise: bool = False):
         self.name, self.metric, self.noise = "nb301", metric, noise
         measured = nb301.load(source)
+        members = int(members)
         self.space = measured.space
         self.direction = measured.directions.get(metric, "maximize")
         self.surrogate = fit(measured, metric, members)
