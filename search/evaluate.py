@@ -92,7 +92,7 @@ class Evaluator:
             self._process.join()
             status = self._process.exitcode
             self.close()
-            return Outcome(None, f"its process died ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})")
+            return Outcome(None, f"its process died ({exit_text(status)})")
 
     def _start(self) -> None:
         """Start the process; building the objective there is not charged to the first evaluation."""
@@ -132,7 +132,7 @@ def process_context() -> Any:
 
 def _serve(pipe: Any, evaluate: Evaluate | None, factory: Callable[[], Evaluate] | None, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=die_with, args=(parent,), daemon=True).start()
     if factory is not None:
         evaluate = factory()
     pipe.send_bytes(b"ready")
@@ -144,7 +144,13 @@ def _serve(pipe: Any, evaluate: Evaluate | None, factory: Callable[[], Evaluate]
             return
 
 
-def _die_with(parent: int) -> None:
+def exit_text(status: int) -> str:
+    """How a process ended: the name of the signal, or its exit status."""
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def die_with(parent: int) -> None:
+    """For a thread of a child: end this process when its parent is gone, even if that was killed."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -125,7 +125,7 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
     label = f"{folder.name} seed {seed}"
     with Bar(study, given["budget"], label, given["quiet"]) as bar:
         if given["workers"] > 1:
-            ending = run_workers(given, seed, home, storage, bar.refresh)
+            ending = run_workers(given, seed, home, storage, study, bar.refresh)
         else:
 
             def after(trial: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ class Store:
 
     def start(self, code: str, origin: str, ranker: Mapping[str, Any] | None = None, external: bool = False) -> int:
         """Create a running trial in one record; returns its id."""
-        attributes = {"code": code, "origin": origin, "owner": EXTERNAL if external else identity()}
+        owner = EXTERNAL if external else identity()
+        attributes = {"code": code, "origin": origin, "owner": owner, "arch": {k: _plain(v) for k, v in self.space.decode(code).items()}}
         if ranker:
             attributes["ranker"] = dict(ranker)
         template = optuna.trial.create_trial(
@@ -173,6 +175,12 @@ class Store:
                 self.void(t._trial_id, "its worker died")
                 count += 1
         return count
+
+    def running(self) -> list[tuple[int, int | None]]:
+        """(trial id, process id of its owner) of every running trial."""
+        frozen = self.storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,))
+        owners = [t.user_attrs.get("owner") for t in frozen]
+        return [(t._trial_id, o["pid"] if isinstance(o, Mapping) else None) for t, o in zip(frozen, owners)]
 
     def key(self, code: str) -> str:
         """The canonical code, remembered."""
@@ -226,7 +234,8 @@ def _void(t: FrozenTrial) -> bool:
 
 def _fingerprint(space: Space) -> str:
     """A hash of names and options: a study must never go on over a changed space."""
-    return hashlib.sha256(json.dumps(space.to_dict()["decisions"]).encode()).hexdigest()[:16]
+    text = re.sub(r" at 0x[0-9a-f]+", "", json.dumps(space.to_dict()["decisions"]))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _outlive(owner: Mapping[str, Any]) -> None:
@@ -234,6 +243,11 @@ def _outlive(owner: Mapping[str, Any]) -> None:
     end = time.monotonic() + ORPHAN_SECONDS
     while owner != identity() and alive(owner) and time.monotonic() < end:
         time.sleep(0.05)
+
+
+def _plain(option: Any) -> Any:
+    """An option as the dashboard may show it."""
+    return option if isinstance(option, (int, float, str, bool, type(None))) else str(option)
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

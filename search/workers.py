@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -11,8 +12,8 @@ from typing import Any
 
 from search.build import Rankers, build_study, build_task, running
 from search.errors import UserError
-from search.evaluate import _die_with, process_context
-from search.study import Ending
+from search.evaluate import Outcome, die_with, exit_text, process_context
+from search.study import Ending, Study
 
 POLL_SECONDS = 0.1
 
@@ -21,7 +22,7 @@ def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, par
     """One worker: evaluates until the budget is told, then puts how it ended into `answers`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=die_with, args=(parent,), daemon=True).start()
     try:
         task = build_task(settings)
         task.prepare(progress=False)
@@ -36,10 +37,11 @@ def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, par
         answers.put(("crashed", f"{type(error).__name__}: {error}", 0, None))
 
 
-def run_workers(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, watch: Callable[[], None]) -> Ending:
-    """Run settings['workers'] processes to the end; `watch` is called now and then. A worker that dies is an error, what was told is kept."""
-    import os
+def run_workers(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, study: Study, watch: Callable[[], None]) -> Ending:
+    """Run settings['workers'] processes to the end; `watch` is called now and then.
 
+    An evaluation that kills its worker (a crash, no memory) becomes a failed trial; the other workers go on.
+    """
     context = process_context()
     answers = context.SimpleQueue()
     processes = [
@@ -62,18 +64,25 @@ def run_workers(settings: Mapping[str, Any], seed: int, folder: Path, storage: s
     results = []
     while not answers.empty():
         results.append(answers.get())
-    return _ending(results, [p.exitcode for p in processes if p.exitcode])
+    died = {p.pid: p.exitcode for p in processes if p.exitcode}
+    for trial_id, pid in study.store.running():
+        if pid in died:
+            study.store.finish(trial_id, Outcome(None, f"its worker died ({exit_text(died[pid])})"))
+    watch()
+    return _ending(results, len(died), study, settings["budget"])
 
 
-def _ending(results: list[tuple], crashed: list[int]) -> Ending:
+def _ending(results: list[tuple], died: int, study: Study, budget: int) -> Ending:
     kinds = {r[0]: r for r in results}
     if "wrong" in kinds:
         raise UserError(kinds["wrong"][1])
     if "interrupted" in kinds:
         raise KeyboardInterrupt
-    if "crashed" in kinds or crashed:
-        raise RuntimeError(f"a worker stopped: {kinds['crashed'][1] if 'crashed' in kinds else f'exit status {crashed[0]}'}")
+    if "crashed" in kinds:
+        raise SystemExit(f"error: a worker stopped ({kinds['crashed'][1]}) - every told trial is kept - correct the cause, then continue with --resume")
+    if died and len(study.trials) < budget:
+        raise SystemExit(f"error: {died} workers died - every told trial is kept - lower --workers if memory ran out, then continue with --resume")
     failed = [r for r in results if r[1] == "failures"]
     if failed:
         return Ending("failures", sum(r[2] for r in results), failed[0][3])
-    return Ending("exhausted" if all(r[1] == "exhausted" for r in results) else "budget", sum(r[2] for r in results))
+    return Ending("exhausted" if len(study.trials) < budget else "budget", sum(r[2] for r in results))

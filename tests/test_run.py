@@ -90,6 +90,28 @@ def test_own_table_minimised_with_a_held_back_metric(tmp_path, table, capsys):
     assert [t["code"] for t in rows(tmp_path / "b" / "seed-0")] == [t["code"] for t in trials]
 
 
+class Deadly(Task):
+    """One code of sixteen kills the process that evaluates it."""
+
+    name = "deadly"
+    space = Space.of_sizes([4, 4])
+
+    def evaluate(self, code: str, seed: int) -> float:
+        if code == "21":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(int(code, 4))
+
+
+def test_an_evaluation_that_kills_its_worker_fails_and_the_others_go_on(tmp_path, monkeypatch):
+    if "torch" in sys.modules:
+        pytest.skip("workers are spawned, not forked, once torch is loaded; they do not know this test's task")
+    monkeypatch.setitem(TASKS, "deadly", f"{__name__}:Deadly")
+    assert search(tmp_path / "r", "--task", "deadly", "--sampler", "random", "--budget", "16", "--workers", "2") == 0
+    trials = rows(tmp_path / "r" / "seed-0")
+    assert [t["reason"] for t in trials if t["state"] == "FAIL"] == ["its worker died (SIGKILL)"]
+    assert len(trials) == 16 == len({t["code"] for t in trials})
+
+
 class Twins(Task):
     """Eight codes, of which two each mean the same."""
 
@@ -151,11 +173,12 @@ def test_out_that_is_not_empty_needs_resume_and_settings_stay(tmp_path, capsys):
     assert search(out, "--resume") == 0
 
 
-def test_resumed_at_any_point_is_the_same_run(tmp_path):
-    assert search(tmp_path / "whole", *NB201, "--ranker", "surrogate", "--budget", "24") == 0
-    for stop in (3, 9, 20):
+@pytest.mark.parametrize("ranker", ("surrogate", "oracle"))
+def test_resumed_at_any_point_is_the_same_run(tmp_path, ranker):
+    assert search(tmp_path / "whole", *NB201, "--ranker", ranker, "--budget", "24") == 0
+    for stop in (3, 20):
         out = tmp_path / str(stop)
-        assert search(out, *NB201, "--ranker", "surrogate", "--budget", str(stop)) == 0
+        assert search(out, *NB201, "--ranker", ranker, "--budget", str(stop)) == 0
         assert search(out, "--resume", "--budget", "24") == 0
         assert same(out / "seed-0") == same(tmp_path / "whole" / "seed-0")
 

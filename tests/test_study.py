@@ -14,6 +14,7 @@ import pytest
 
 from search import Decision, Result, Space, Study, UserError, maximize, minimize
 from search.rankers.base import Ranker, from_scores
+from search.study import default_ranker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPACE = Space([Decision("depth", (2, 4, 6)), Decision("width", (64, 128, 256)), Decision("rate", (0.1, 0.2, 0.3, 0.4))])
@@ -206,7 +207,7 @@ def test_a_study_resumed_at_any_point_is_the_same_study(sampler, tmp_path):
         assert table(resumed) == table(whole)
 
 
-@pytest.mark.parametrize("ranker", ("random", "surrogate", "knn", "gp"))
+@pytest.mark.parametrize("ranker", sorted({"random", "surrogate", "knn", "gp", default_ranker()}))
 def test_same_seed_same_trials_in_another_process_with_another_hash_seed(ranker):
     script = (
         "from search import Space, Study\n"
