@@ -54,17 +54,15 @@ def rename_tokens(tokenizer: dict[str, Any], renamed: dict[str, str]) -> dict[st
     return {**tokenizer, "model": model, "added_tokens": sorted(added.values(), key=lambda t: t["id"])}
 
 
-def convert(folder: str | Path, dtype: str = "bfloat16") -> Path:
-    """Write the model and the renamed tokenizer to `folder`; returns it."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+def convert_tokenizer() -> Any:
+    """SmolLM2's tokenizer with the renamed tokens, as a transformers PreTrainedTokenizerFast."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    folder, source = Path(folder), package_folder()
     with tempfile.TemporaryDirectory() as scratch:
-        AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(scratch)
+        AutoTokenizer.from_pretrained(package_folder(), gguf_file=GGUF).save_pretrained(scratch)
         found = json.loads((Path(scratch) / "tokenizer.json").read_text(encoding="utf-8"))
         renamed = write_atomic(Path(scratch) / "renamed.json", json.dumps(rename_tokens(found, RENAMED), ensure_ascii=False))
-        tokenizer = PreTrainedTokenizerFast(
+        return PreTrainedTokenizerFast(
             tokenizer_file=str(renamed),
             bos_token="<|begin_of_text|>",
             eos_token="<|eot_id|>",
@@ -75,6 +73,15 @@ def convert(folder: str | Path, dtype: str = "bfloat16") -> Path:
             clean_up_tokenization_spaces=False,
             model_input_names=["input_ids", "attention_mask"],
         )
+
+
+def convert(folder: str | Path, dtype: str = "bfloat16") -> Path:
+    """Write the model and the renamed tokenizer to `folder`; returns it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder, source = Path(folder), package_folder()
+    tokenizer = convert_tokenizer()
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=getattr(torch, dtype))
     for config in (model.config, model.generation_config):
         config.bos_token_id, config.eos_token_id, config.pad_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id

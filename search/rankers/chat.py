@@ -61,22 +61,30 @@ class ChatRanker(Ranker):
         settings = read_chat_yaml(path)
         folders = [*_adapters(settings), settings["model_name_or_path"]]
         prompt_format = get_format(agreed_format(context.format or options["format"], folders))
+        if not getattr(prompt_format, "answer", True):
+            raise UserError(f"format {prompt_format.name} has values for answers, not codes - the chat ranker reads codes - use --ranker nano:FOLDER")
         fallback = make_fallback(options["fallback"], context)
         return cls(load_chat_model(settings), prompt_format, fallback, mode, options["retries"], role, bool(options["cache"]))
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         started = time.perf_counter()
         room = 4 * max(map(len, candidates)) + SPARE_TOKENS
-        shown = fit_history(history, lambda h: len(self.prompt_ids(h, candidates)) + room <= self.context, self.format.sort)
-        text = self.format.render(shown, candidates).text
+        shown, text, prompt = history, *self._question(history, candidates)
+        if len(prompt) + room > self.context:
+            shown = fit_history(history, lambda h: len(self.prompt_ids(h, candidates)) + room <= self.context, getattr(self.format, "sort", False))
+            text, prompt = self._question(shown, candidates)
         info = {"mode": self.mode, "format": self.format.name, "prompt": text_hash(text), "dropped": len(history) - len(shown)}
         if self.mode == "score":
-            return self._score(text, candidates, info, started)
+            return self._score(prompt, candidates, info, started)
         return self._generate(text, history, candidates, info, started)
+
+    def _question(self, history: Sequence[Seen], candidates: Sequence[str]) -> tuple[str, list[int]]:
+        text = self.format.render(history, candidates).text
+        return text, self.encode(text)
 
     def prompt_ids(self, history: Sequence[Seen], candidates: Sequence[str]) -> list[int]:
         """Token ids of the whole prompt up to where the answer begins."""
-        return self.encode(self.format.render(history, candidates).text)
+        return self._question(history, candidates)[1]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one question, as LLaMA-Factory's template encodes it in training."""
@@ -91,8 +99,7 @@ class ChatRanker(Ranker):
         ids = self.engine.template.encode_oneturn(self.tokenizer, _turn("", code))[1]
         return ids + [self.tokenizer.eos_token_id] if self.engine.template.efficient_eos else ids
 
-    def _score(self, text: str, candidates: Sequence[str], info: dict[str, Any], started: float) -> Ranking:
-        prompt = self.encode(text)
+    def _score(self, prompt: list[int], candidates: Sequence[str], info: dict[str, Any], started: float) -> Ranking:
         found = self.scorer.score(prompt, [self.answer_ids(c) for c in candidates])
         info |= {"prompt_tokens": len(prompt), "reused": found.reused}
         scores = [round(s, DECIMALS) for s in found.scores]

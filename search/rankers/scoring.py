@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 PREFILL = 1024
 
 
@@ -61,6 +63,22 @@ def answer_tree(answers: Sequence[Sequence[int]]) -> AnswerTree:
                 depth.append(i)
         paths.append(tuple(path))
     return AnswerTree(tuple(tokens), tuple(parent), tuple(depth), tuple(paths))
+
+
+def hidden(tail: int, past: int, tree: AnswerTree) -> np.ndarray:
+    """What may not be attended to: bool (tail + nodes, past + tail + nodes).
+
+    The prompt's tail sees what came before it; a node of the tree sees the whole prompt, its ancestors and itself.
+    """
+    nodes = len(tree.tokens)
+    out = np.zeros((tail + nodes, past + tail + nodes), dtype=bool)
+    out[:tail, past:] = ~np.tri(tail, tail + nodes, dtype=bool)
+    family = np.eye(nodes, dtype=bool)
+    for i, up in enumerate(tree.parent):
+        if up >= 0:
+            family[i] |= family[up]
+    out[tail:, past + tail :] = ~family
+    return out
 
 
 class CachedScorer:
@@ -116,19 +134,11 @@ class CachedScorer:
 
         tree = answer_tree(answers)
         m, n = len(tail), len(tree.tokens)
-        device = self.model.device
-        allowed = torch.zeros(m + n, past + m + n, dtype=torch.bool)
-        allowed[:, :past] = True
-        allowed[:m, past : past + m] = torch.ones(m, m, dtype=torch.bool).tril()
-        allowed[m:, past : past + m] = True
-        for i, up in enumerate(tree.parent):
-            if up >= 0:
-                allowed[m + i, past + m :] = allowed[m + up, past + m :]
-            allowed[m + i, past + m + i] = True
-        dtype = self.model.dtype
-        mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+        device, dtype = self.model.device, self.model.dtype
+        mask = torch.from_numpy(hidden(m, past, tree)).to(device)
+        mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill_(mask, torch.finfo(dtype).min)
         where = list(range(past, past + m)) + [past + m + d for d in tree.depth]
-        extra = {"attention_mask": mask[None, None].to(device), "position_ids": torch.tensor([where], device=device)}
+        extra = {"attention_mask": mask[None, None], "position_ids": torch.tensor([where], device=device)}
         logits = self._forward(tail + list(tree.tokens), extra, positions=n + 1).float().log_softmax(-1)
         rows = torch.tensor([node + 1 for path in tree.paths for node, _ in path], device=device)
         targets = torch.tensor([target for path in tree.paths for _, target in path], device=device)
