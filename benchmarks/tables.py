@@ -56,7 +56,7 @@ def full_size_cache(seed: int = 0) -> None:
 
 
 def tfrecord(folder: Path, cells: int, seed: int = 0) -> None:
-    """A file of random valid cells, three runs each, in the original format: records a second while it is converted."""
+    """A file of the different cells among random valid codes, three runs each, in the original format: records a second."""
     from search.tables import load_table, nb101
     from search.tables.tfrecord import masked_crc32c
 
@@ -64,7 +64,7 @@ def tfrecord(folder: Path, cells: int, seed: int = 0) -> None:
     codes = own.sample(rng, 2 * cells)
     codes = own.to_codes(codes[nb101.valid_array(codes)][:cells])
     payloads = []
-    for code in codes:
+    for code in dict.fromkeys(map(nb101.canonical, codes)):
         matrix = np.zeros((7, 7), dtype=int)
         for bit, (i, j) in zip(code[:21], nb101.EDGES, strict=True):
             matrix[i, j] = int(bit)
@@ -86,7 +86,7 @@ def tfrecord(folder: Path, cells: int, seed: int = 0) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", type=int, default=5000, help="cells in the TFRecord file (default 5000)")
+    parser.add_argument("--cells", type=int, default=5000, help="random codes behind the TFRecord file (default 5000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LMSEARCHER_CACHE"] = str(Path(folder) / "cache")

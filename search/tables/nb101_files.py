@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,25 +95,25 @@ def _metrics(message: bytes) -> tuple[int, dict[int, Any]]:
 def _table(runs: Iterable[Run], source: str, digest: str, epochs: int) -> Table:
     rows: dict[str, int] = {}
     codes: list[str] = []
-    values: list[list[tuple[float, float, float]]] = []
-    params: list[float] = []
+    params, figures, places = array("d"), array("d"), array("q")  # flat: the small file has 1.27 million runs
     for run in runs:
-        row = rows.get(run.key)
-        if row is None:
-            row = rows[run.key] = len(codes)
+        row = rows.setdefault(run.key, len(codes))
+        if row == len(codes):
             codes.append(_checked_code(run))
-            values.append([])
             params.append(run.params)
-        values[row].append((100 * run.val_acc, 100 * run.test_acc, run.train_time))
+        places.append(row)
+        figures.extend((100 * run.val_acc, 100 * run.test_acc, run.train_time))
     if not codes:
         raise UserError(f"{source} holds no runs - {_HELP}")
-    width = max(map(len, values))
-    block = np.full((len(codes), width, 3), np.nan)
-    for row, seen in enumerate(values):
-        block[row, : len(seen)] = seen
+    place = np.array(places)
+    order = np.argsort(place, kind="stable")
+    counts = np.bincount(place)
+    repeat = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    block = np.full((len(codes), counts.max(), 3), np.nan)
+    block[place[order], repeat] = np.array(figures).reshape(-1, 3)[order]
     own = nb101.space()
     metrics = {name: np.ascontiguousarray(block[:, :, k]) for k, name in enumerate(("val_acc", "test_acc", "train_time"))}
-    metrics["params"] = np.array(params, dtype=np.float64)
+    metrics["params"] = np.array(params)
     name = "nb101" if epochs == 108 else f"nb101/{epochs}"
     return Table(name, own, own.to_array(codes), metrics, DIRECTIONS, source, LICENCE, digest, by_canonical=True)
 
