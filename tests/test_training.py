@@ -113,9 +113,11 @@ def test_two_processes_of_zero2_train_are_killed_resume_export_and_serve(tmp_pat
     env = environment(FORCE_TORCHRUN="1", NPROC_PER_NODE="2", HF_DATASETS_CACHE=str(tmp_path / "cache"))
     with open(tmp_path / "first.log", "w") as log:
         first = subprocess.Popen(["llamafactory-cli", "train", str(recipe)], cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
-        wait_for(out / "checkpoint-8" / "trainer_state.json", first, 600)
-        os.killpg(first.pid, signal.SIGKILL)
-        first.wait()
+        try:
+            wait_for(out / "checkpoint-8" / "trainer_state.json", first, 1500)
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
     shards = sorted(p.name for p in (out / "checkpoint-8" / "global_step8").glob("*optim_states.pt"))
     assert len(shards) == 2 and all("zero_pp_rank" in s for s in shards), "one optimizer shard per process"
     assert not (out / "model.safetensors").exists(), "the first run was really cut short"
