@@ -17,6 +17,7 @@ from search.errors import UserError, cli
 from search.files import write_atomic
 from search.tasks.hat.recipe import Recipe, add_arguments, from_arguments
 from search.tasks.hat.space import hat_space, largest, parameters, to_arch
+from search.tasks.hat.supernet import first_process
 
 
 def build(recipe: Recipe, code: str, source_words: int, target_words: int):
@@ -86,6 +87,8 @@ def main(argv: list[str] | None = None) -> int:
 
     corpus = load(args.data)
     model = retrain(corpus, recipe, code, args.out, args.device)
+    if not first_process():
+        return 0
     valid = corpus.subset("valid", 500)
     device = model.output.device
     loss = validation_loss(model, [valid.batch(rows).to(device) for rows in valid.groups(recipe.max_tokens)])

@@ -10,6 +10,7 @@ A killed run goes on where it was saved. HAT's own 1-GPU run of this recipe is 5
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ from search.tasks.hat.space import Arch, hat_space, largest, to_arch
 def drawn(space: Space, seed: int, update: int) -> Arch:
     """The uniformly drawn sub-transformer of an update."""
     return to_arch(space, space.to_codes(space.sample(np.random.default_rng([seed, update]), 1))[0])
+
+
+def first_process() -> bool:
+    """Whether this process speaks for all that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def build(recipe: Recipe, source_words: int, target_words: int):
@@ -73,16 +79,27 @@ def main(argv: list[str] | None = None) -> int:
     recipe = from_arguments(args)
 
     from search.tasks.hat.data import load
-    from search.tasks.hat.train import validation_loss
 
     corpus = load(args.data)
     losses = train_supernet(corpus, recipe, args.out, args.device)
-    space, model = load_supernet(corpus, args.out, recipe)
-    valid = corpus.subset("valid", 500)
-    batches = [valid.batch(rows) for rows in valid.groups(recipe.max_tokens)]
-    loss = validation_loss(model, batches, largest(space))
-    print(f"supernet in {args.out}: {len(losses)} updates in this call, validation loss of the largest sub-transformer {loss:.4f} nats/token")
+    if first_process():
+        report(corpus, recipe, args.out, args.device, len(losses))
     return 0
+
+
+def report(corpus, recipe: Recipe, out: Path, device: str, updates: int) -> None:
+    """Say where the supernet lies and how good its largest sub-transformer is."""
+    import torch
+
+    from search.tasks.hat.train import validation_loss
+
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    space, model = load_supernet(corpus, out, recipe)
+    model.to(device)
+    valid = corpus.subset("valid", 500)
+    batches = [valid.batch(rows).to(device) for rows in valid.groups(recipe.max_tokens)]
+    loss = validation_loss(model, batches, largest(space))
+    print(f"supernet in {out}: {updates} updates in this call, validation loss of the largest sub-transformer {loss:.4f} nats/token")
 
 
 if __name__ == "__main__":
