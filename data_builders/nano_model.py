@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import cli, did_you_mean
-from search.prompt_nano import MARK, vocabulary
+from search.prompt_nano import MARK, TOKEN, vocabulary
 
 SIZES = {"tiny": (64, 2, 4, 192), "small": (128, 3, 4, 384), "base": (192, 4, 6, 576)}
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
@@ -36,7 +36,7 @@ def build_tokenizer(max_length: int = 8192) -> Any:
 
     tokens = SPECIAL + ["\n"] + [chr(c) for c in range(32, 127)] + vocabulary()
     core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"<[a-z]+[:~]?\d+>|[\s\S]"), behavior="isolated")
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(TOKEN), behavior="isolated")
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

@@ -29,10 +29,11 @@ from search.errors import UserError, cli
 from search.evidence import Evidence, gather
 from search.files import open_atomic, sha256, write_atomic
 from search.prompt import FORMATS, format_hash, get_format
-from search.prompt_nano import NANO, value_bins, value_lines, value_scores
+from search.prompt_nano import NANO, TOKEN, value_bins, value_lines, value_scores
 from search.space import DIGITS, Seen
 
 BLOCK = 960
+LONGEST_ANSWER_ROW = 240
 ANSWER_CANDIDATES = 10
 EASY = (6, 0.1)
 VALUE_ANSWER = re.compile(r'"output": "<v\d+>"')
@@ -114,6 +115,12 @@ def _cut(texts: Iterator[str], samples: int) -> Iterator[str]:
         yield "".join(lines)
 
 
+def tokens_of(line: str) -> list[str]:
+    """The tokens of a JSON row's prompt and answer, as the nano tokenizer cuts them."""
+    row = json.loads(line)
+    return re.findall(TOKEN, row["input"] + row["output"])
+
+
 def recipe_hash() -> str:
     """12 hex digits over the code of the prior, the histories, the builder and the evidence: same hash and options, same rows."""
     here = Path(__file__).parent
@@ -141,7 +148,7 @@ def main() -> int:
     add("--format", default="nano_value", help=", ".join(FORMATS))
     add("--workers", type=int, default=os.cpu_count() or 1)
     add("--per-history", type=int, default=48, help="candidates drawn for each history (nano formats)")
-    add("--answers", type=float, default=0.0, help="rows of format nano per row of nano_value, 0 to 1; they go to NAME_answers.jsonl")
+    add("--answers", type=float, default=0.0, help="rows of format nano per row of nano_value, 0 to 1; they go to NAME_answers.jsonl, those above 240 tokens are left out")
     add("--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true")
     add("--name", default=None, help="name in dataset_info.json (default: the file's name)")
     add("--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone")
@@ -159,7 +166,10 @@ def main() -> int:
         answer_file = files.enter_context(open_atomic(answers)) if args.answers else main_file
         for text in stream(args.seed, args.samples, args.workers, args.curriculum, options):
             for line in text.splitlines(keepends=True):
-                (answer_file if args.answers and not VALUE_ANSWER.search(line) else main_file).write(line)
+                if not args.answers or VALUE_ANSWER.search(line):
+                    main_file.write(line)
+                elif len(tokens_of(line)) <= LONGEST_ANSWER_ROW:
+                    answer_file.write(line)
     facts = {"builder": "synthetic", "samples": args.samples, "seed": args.seed, "curriculum": args.curriculum, **options}
     facts |= {"format_hash": format_hash(args.format), "recipe": recipe_hash(), "sha256": sha256(out), "source": "synthetic prior, no real table"}
     write_atomic(out.with_suffix(".meta.json"), json.dumps(facts, indent=1) + "\n")

@@ -34,6 +34,7 @@ VALUE_STEP, VALUE_BINS = 0.15, 60
 OVERSHOOT = 0.8
 BRIEF = ("sum", "hier", "all", "ard")
 MARK = "="
+TOKEN = r"<[a-z]+[:~]?\d+>|[\s\S]"
 
 
 def value_scores(values: np.ndarray, new: np.ndarray) -> np.ndarray:

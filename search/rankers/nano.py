@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parents[2] / "models" / "nano"
 MODES = ("mean", "ei", "ucb", "answer", "mix")
 DEFAULT = "mean"
 GROUP = 10
-SHIFTS = (0.0,)
+SHIFTS = (-1.0, 0.0, 1.0)
 
 
 class NanoRanker(Ranker):
