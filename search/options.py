@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 NOT_IN_RECIPES = ("out", "storage", "resume", "take_over")
 MAY_CHANGE = ("budget", "workers", "max_failures", "timeout", "controls", "out", "resume", "take_over", "storage", "quiet", "seeds")
+MASK = ":***@"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -175,6 +176,8 @@ def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}) - restore it, or repeat the whole command line with another --out") from error
     old = {k: v for k, v in old.items() if k in DEFAULTS}
+    if MASK in str(old.get("storage")) and "storage" not in layer:
+        raise UserError(f"{out} keeps its trials in {old['storage']} - passwords are not written to run folders - give --storage again")
     for key, value in layer.items():
         same = old.get(key) == value or (key == "task_option" and {**(old.get(key) or {}), **value} == old.get(key))
         if key in old and key not in MAY_CHANGE and not same:
@@ -183,6 +186,11 @@ def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
                 "a resumed run keeps its settings - leave it out, or choose another --out"
             )
     return old
+
+
+def without_password(storage: str | None) -> str | None:
+    """A storage URL as it may be written down."""
+    return re.sub(r"(?<=//)([^/@:]*):[^@]*@", rf"\1{MASK}", storage) if storage else storage
 
 
 def _default_name(merged: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError, cli, did_you_mean
-from search.options import DEFAULTS, settings
+from search.options import DEFAULTS, settings, without_password
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +64,7 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     except OSError as error:
         raise UserError(f"--out {out} cannot be created ({error.strerror}) - choose a writable place") from error
     with own(out, given["take_over"]):
-        write_atomic(out / CONFIGURATION, json.dumps({k: v for k, v in complete(given).items() if k not in ("resume", "take_over", "out")}, indent=1) + "\n")
+        write_atomic(out / CONFIGURATION, json.dumps(_configuration(complete(given)) | {"arms": given["arms"]}, indent=1) + "\n")
         task.prepare(progress=not given["quiet"])
         worst = 0
         try:
@@ -144,7 +144,8 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
 
 
 def _configuration(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: given[k] for k in DEFAULTS if k not in ("resume", "take_over", "quiet", "arms", "out")}
+    kept = {k: given[k] for k in DEFAULTS if k not in ("resume", "take_over", "quiet", "arms", "out")}
+    return kept | {"storage": without_password(given["storage"])}
 
 
 def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:

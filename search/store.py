@@ -79,7 +79,7 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
         scheme = text.split("://")[0]
         raise UserError(f"storage {scheme} was given but its driver is missing - {', '.join(DRIVERS.get(scheme, ('?',)))} would do - pip install it") from error
     except Exception as error:
-        raise UserError(f"storage {_no_password(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check the address") from error
+        raise UserError(f"storage {_address(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check the address") from error
 
 
 def _with_driver(url: str) -> str:
@@ -90,7 +90,8 @@ def _with_driver(url: str) -> str:
     return f"{scheme}+{driver.lower()}://{rest}" if driver else url
 
 
-def _no_password(url: str) -> str:
+def _address(url: str) -> str:
+    """A URL without user and password, for messages."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 

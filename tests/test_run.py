@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import UserError, cli
+from search.options import without_password
 from search.run import main
 from search.space import Decision, Seen, Space
 from search.strategies import Setup, make_strategy
@@ -171,6 +172,13 @@ def test_out_that_is_not_empty_needs_resume_and_settings_stay(tmp_path, capsys):
     assert search(out, "--resume", "--budget", "12") == 0
     assert same(out / "seed-0")[:8] == before and len(rows(out / "seed-0")) == 12
     assert search(out, "--resume") == 0
+
+
+def test_passwords_are_not_written_to_run_folders(tmp_path, capsys):
+    assert without_password("postgresql://me:s:e/cret@db:5432/x") == "postgresql://me:***@db:5432/x"
+    assert without_password("sqlite:///a.db") == "sqlite:///a.db" and without_password(None) is None
+    (tmp_path / "run.json").write_text(json.dumps({"task": "nb201/cifar10", "storage": "postgresql://me:***@db/x"}))
+    assert "give --storage again" in wrong(capsys, "--resume", "--out", str(tmp_path))
 
 
 @pytest.mark.parametrize("ranker", ("surrogate", "oracle"))
