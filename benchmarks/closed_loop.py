@@ -5,7 +5,7 @@
 
 Methods are those of benchmarks/driver.py. Regret is (optimum - best so far) / (optimum - median of the table): 0 is the
 optimum, 1 the median architecture. Mean rank: methods are ranked by mean regret on each table, ranks averaged over tables.
-Searches are kept in --cache, one file a method, table and seed, and never repeated; --fresh METHOD forgets one.
+Searches are kept in --cache, one file a method, table and seed, and used for every budget up to their own; --fresh METHOD forgets one.
 Writes closed_loop[_NAME].md and .json.
 """
 
@@ -45,6 +45,11 @@ def work(method: str, case: str, seeds: Sequence[int], budget: int, files: Seque
     for seed, path in zip(seeds, files, strict=True):
         write_atomic(path, json.dumps({"method": method, "case": case, "seed": seed, "budget": budget, "best": search(method, case, seed, budget)}))
     return len(seeds)
+
+
+def kept(path: Path) -> list[float]:
+    """The best values of a search that was done before, [] for none. A shorter budget is the beginning of a longer one."""
+    return json.loads(path.read_text())["best"] if path.is_file() else []
 
 
 def regrets(case: str, curves: np.ndarray) -> np.ndarray:
@@ -139,11 +144,11 @@ def main() -> int:
     methods = list(dict.fromkeys([*(args.method or ([NANO] if shipped else []) + list(METHODS)), *args.also]))
     cases, limits = present(args.case or list(LOOP), searchable=True), _limits(args.seeds_of)
     seeds = {m: range(min(args.seeds, limits.get(m, args.seeds))) for m in methods}
-    folders = {m: args.cache / plain(f"{m}|{stamp(m.rpartition('+')[0] or m)}|{args.budget}") for m in methods}
+    folders = {m: args.cache / plain(f"{m}|{stamp(m.rpartition('+')[0] or m)}") for m in methods}
     files = {(m, c, s): folders[m] / f"{plain(c)}-{s}.json" for m in methods for c in cases for s in seeds[m]}
     todo: dict[tuple[str, str], list[int]] = {}
     for (m, c, s), path in files.items():
-        if m in args.fresh or not path.is_file():
+        if m in args.fresh or len(kept(path)) < args.budget:
             todo.setdefault((m, c), []).append(s)
     with ProcessPoolExecutor(args.processes) as pool:
         jobs = [pool.submit(work, m, c, part, args.budget, [files[m, c, s] for s in part]) for (m, c), all_ in todo.items() for part in _parts(all_)]
@@ -151,7 +156,7 @@ def main() -> int:
         for job in as_completed(jobs):
             bar.update(job.result())
         bar.close()
-    curves = {c: {m: np.array([json.loads(files[m, c, s].read_text())["best"] for s in seeds[m]]) for m in methods} for c in cases}
+    curves = {c: {m: np.array([kept(files[m, c, s])[: args.budget] for s in seeds[m]]) for m in methods} for c in cases}
     found = results(curves, [p for p in POINTS if p <= args.budget])
     exceptions = "".join(f", {m} {n}" for m, n in limits.items())
     about = f"{len(cases)} tables, {args.seeds} seeds{exceptions}, budget {args.budget}; 'beats control': share of tables ahead of {CONTROL} at each budget."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -62,6 +63,34 @@ def test_wins_and_differences_are_counted_over_tables():
     marks = {s: {f"t{i}": {"5": {"percentile": [v, v], "seconds": [0.1], "fallbacks": [0]}} for i, v in enumerate(vs)} for s, vs in rows.items()}
     found = summarise(marks)["new"]["5"]
     assert found["wins"] == 0.5 and found["ahead"][0] == pytest.approx(0.025) and found["mean"][0] == pytest.approx(0.725)
+
+
+def bench(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *arguments, "--processes", "1"], capture_output=True, text=True, cwd=REPOSITORY)
+
+
+def test_searches_are_kept_and_serve_shorter_budgets(tmp_path):
+    where = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"), "--case", "nb201/cifar100", "--seeds", "2"]
+    first = bench("closed_loop", *where, "--method", "evolution", "--method", "random+mixed", "--budget", "60")
+    assert first.returncode == 0, first.stderr
+    files = sorted((tmp_path / "cache").rglob("*.json"))
+    assert len(files) == 4
+    times = [f.stat().st_mtime_ns for f in files]
+    longer = json.loads((tmp_path / "out" / "closed_loop.json").read_text())
+    second = bench("closed_loop", *where, "--method", "evolution", "--method", "random+mixed", "--budget", "50", "--name", "short", "--values")
+    assert second.returncode == 0 and [f.stat().st_mtime_ns for f in files] == times
+    shorter = json.loads((tmp_path / "out" / "closed_loop_short.json").read_text())
+    assert shorter["regret"]["50"] == longer["regret"]["50"] and list(shorter["rank"]) == ["25", "50"]
+    assert "best value" in (tmp_path / "out" / "closed_loop_short.md").read_text()
+
+
+def test_the_exam_on_all_tables_writes_and_reuses_its_answers(tmp_path):
+    where = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path), "--case", "nb201/cifar100", "--case", "graph/cora", "--repeats", "4", "--history", "5,30"]
+    first, second = bench("exam_all", *where), bench("exam_all", *where)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout and "| surrogate |" in first.stdout
+    found = json.loads((tmp_path / "exam_uniform.json").read_text())
+    assert found["cases"] == ["nb201/cifar100", "graph/cora"] and found["percentile"]["gp"]["30"]["tables"] == 2
 
 
 @pytest.mark.slow
