@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from data_builders.mixing import MixedSource
 from data_builders.options import add_arguments, run_builder
 from data_builders.rows import Source

@@ -42,7 +42,7 @@ def cell_keys(digits: np.ndarray) -> np.ndarray:
     """A number per cell that does not change with the order of its nodes; uint8 (n, 11) -> uint64 (n,)."""
     n = len(digits)
     state = np.empty((n, 6), dtype=np.uint64)
-    state[:, 0], state[:, 1] = _ODD[0], _ODD[0] * np.uint64(3)
+    state[:, 0], state[:, 1] = _ODD[0], _ODD[1]
     rows = np.arange(n)
     for node in (2, 3, 4, 5):
         total = np.zeros(n, dtype=np.uint64)

@@ -11,47 +11,77 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_builders.masks import mask_sizes, option_lists
+from data_builders.masks import Subspaces, first_of_each, whole_space
 from search.prompt_bulk import digit_text
 
-ENUMERATE = 4096  # subspaces up to this size are listed and shuffled, larger ones are drawn from
+ENUMERATE = 4096  # subspaces up to this size are listed, larger ones are drawn from
 GRID = 1 << 24  # spaces up to this size get a direct address for every code
 
 
-def draws(size: np.ndarray, rng: np.random.Generator, need: np.ndarray, surplus: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
-    """(row, number within the subspace) for subspaces of these sizes: small ones listed whole in random order, -1 = draw any code.
-
-    Small means up to 2 surplus * need codes (4096 at most); of a larger one surplus * need + 64 are drawn. int64 (m,), int32 (m,);
-    rows ascending.
-    """
-    listed = size <= np.minimum(2 * surplus * need, ENUMERATE)
-    amount = np.where(listed, size, (surplus * need).astype(np.int64) + 64).astype(np.int64)
-    row = np.repeat(np.arange(len(need)), amount)
-    local = np.arange(len(row)) - np.repeat(np.cumsum(amount) - amount, amount)
-    key = (row.astype(np.uint64) << np.uint64(44)) | (rng.integers(1 << 32, size=len(row), dtype=np.uint64) << np.uint64(12)) | (local & 4095).astype(np.uint64)
-    key.sort()
-    local = (key & np.uint64(4095)).astype(np.int32)
-    return row, local if listed.all() else np.where(listed[row], local, np.int32(-1))
+def crossed(left: tuple[np.ndarray, np.ndarray], right: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All sums of a row's left and right addresses. Each side: (how many a row has int64 (rows,), addresses int32, row after row)."""
+    (na, a), (nb, b) = left, right
+    repeat = np.repeat(nb, na)  # for every left address: how many partners
+    first = np.repeat(a, repeat)
+    start_b = np.repeat(np.cumsum(nb) - nb, na)
+    shift = np.repeat(start_b - (np.cumsum(repeat) - repeat), repeat)
+    shift += np.arange(len(first))
+    return na * nb, first + b[shift]
 
 
-def subspace_options(allowed: np.ndarray, rng: np.random.Generator, need: np.ndarray, surplus: float = 4.0) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(row, [chosen option of decision 0, 1, ...]) of codes in pruned subspaces; allowed bool (options, decisions, rows)."""
-    options, kept = option_lists(allowed)
-    rows = allowed.shape[2]
-    row, local = draws(mask_sizes(allowed), rng, need, surplus)
-    drawn = np.flatnonzero(local < 0)
-    left = local + np.float32(0.5)
-    digits = []
-    for i in range(allowed.shape[1]):
-        n = kept[i].astype(np.float32)
-        whole = np.floor(left * (np.float32(1) / n)[row])  # exact: left is below 4096 and half way between integers
-        nth = (left - whole * n[row]).astype(np.int32)
-        left = whole + np.float32(0.5)
-        if len(drawn):
-            of = kept[i].astype(np.int32)[row[drawn]]
-            nth[drawn] = np.minimum((rng.random(len(drawn), dtype=np.float32) * of).astype(np.int32), of - 1)
-        digits.append(np.ascontiguousarray(options[:, i, :]).ravel()[nth * rows + row])
-    return row, digits
+def listed_addresses(spaces: Subspaces, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(row, address) of every code of the subspaces, rows ascending; address = sum of option * place."""
+    alive = np.arange(spaces.options.shape[0]) < spaces.kept[:, :, None]  # (decisions, rows, options)
+    parts = [
+        (spaces.kept[i], (spaces.options[:, i, :].T[alive[i]].astype(np.int32) * np.int32(place[i])).astype(np.int32)) for i in range(len(place))
+    ]
+    while len(parts) > 1:
+        parts = [crossed(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
+    return np.repeat(np.arange(len(spaces)), parts[0][0]), parts[0][1]
+
+
+def drawn_digits(spaces: Subspaces, rng: np.random.Generator, each: int) -> np.ndarray:
+    """`each` uniform codes of every subspace, with repeats; uint8 (rows * each, decisions), rows ascending."""
+    d, rows = spaces.kept.shape
+    digits = np.empty((rows, each, d), dtype=np.uint8)
+    for i in range(d):
+        nth = (rng.random((rows, each), dtype=np.float32) * spaces.kept[i][:, None].astype(np.float32)).astype(np.intp)
+        np.minimum(nth, spaces.kept[i][:, None] - 1, out=nth)
+        digits[:, :, i] = np.take_along_axis(spaces.options[:, i, :].T, nth, axis=1)
+    return digits.reshape(rows * each, d)
+
+
+def amounts(spaces: Subspaces, need: np.ndarray, surplus: float) -> tuple[np.ndarray, int]:
+    """(which subspaces are listed whole: up to 2 surplus * need codes and 4096 at most; how many codes are drawn from each other one)."""
+    return spaces.size <= np.minimum(2 * surplus * need, ENUMERATE), int(surplus * need.max(initial=0)) + 64
+
+
+def places(row: np.ndarray, rows: int) -> np.ndarray:
+    """The place of each pair within its row, for ascending rows; int64 (m,)."""
+    amount = np.bincount(row, minlength=rows)
+    return np.arange(len(row)) - np.repeat(np.cumsum(amount) - amount, amount)
+
+
+def distinct_in_rows(row: np.ndarray, keys: np.ndarray, n_keys: int | None, rows: int) -> np.ndarray:
+    """How many different keys each row has; int64 (rows,). n_keys: keys are below it (None: any integers)."""
+    if n_keys is not None and n_keys * rows < 1 << 32:
+        slot = row.astype(np.uint32) * np.uint32(n_keys) + keys.astype(np.uint32)
+        slot.sort()
+        return np.bincount((slot[np.append(True, slot[1:] != slot[:-1])] if len(slot) else slot) // np.uint32(n_keys), minlength=rows)
+    return np.bincount(row[first_of_each(row, keys, n_keys, rows)], minlength=rows)
+
+
+def in_random_order(
+    row: np.ndarray, entry: np.ndarray, keys: np.ndarray, n_keys: int | None, rows: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs shuffled within their row, only the first of each (row, key) kept; rows ascending. At most 1,024 rows and 2**24 pairs."""
+    order = (row.astype(np.uint64) << np.uint64(54)) | np.arange(len(row), dtype=np.uint64)
+    order |= rng.integers(1 << 30, size=len(row), dtype=np.uint32).astype(np.uint64) << np.uint64(24)
+    order.sort()
+    place = (order & np.uint64((1 << 24) - 1)).astype(np.int64)
+    entry, keys = entry[place], keys[place]
+    first = first_of_each(row, keys, n_keys, rows)
+    return row[first], entry[first]
 
 
 class TablePool:
@@ -82,30 +112,37 @@ class TablePool:
         """How many different architectures have a value in this column."""
         return len(np.unique(self.classes[~np.isnan(self.columns[column])]))
 
-    def all_members(self, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row, entry) pairs, rows ascending, from the whole table: all of a small one, 4 need + 64 draws of a large one."""
-        n = len(self.codes)
-        row, entry = draws(np.full(len(need), n), rng, need)
-        return row, np.where(entry < 0, rng.integers(n, size=len(row), dtype=np.int32), entry)
-
-    def members(self, allowed: np.ndarray, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row, entry) pairs in random order within a row, rows ascending; codes that the table lacks are left out."""
+    def members(self, spaces: Subspaces | None, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(row, entry) pairs, rows ascending, codes that the table lacks left out; spaces None: of the whole table."""
+        if spaces is None:
+            return self._whole(rng, need)
         if self.place is None:
-            return self._filtered(allowed, rng)
-        row, digits = subspace_options(allowed, rng, need)
-        address = np.zeros(len(row), dtype=np.int32)
-        for digit, place in zip(digits, self.place):
-            address += digit * np.int32(place)
+            return self._filtered(spaces)
+        listed, each = amounts(spaces, need, 4.0)
+        if listed.all():
+            row, address = listed_addresses(spaces, self.place)
+        else:
+            row, address = listed_addresses(spaces.take(listed), self.place)
+            drawn = drawn_digits(spaces.take(~listed), rng, each).astype(np.int32) @ self.place.astype(np.int32)
+            row = np.concatenate([np.flatnonzero(listed)[row], np.repeat(np.flatnonzero(~listed), each)])
+            order = np.argsort(row, kind="stable")
+            row, address = row[order], np.concatenate([address, drawn])[order]
         entry = self.grid[address]
         there = entry >= 0
         return (row, entry) if there.all() else (row[there], entry[there])
 
-    def _filtered(self, allowed: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        rows, entries = [], []
-        for r in range(allowed.shape[2]):
+    def _whole(self, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n, each = len(self.codes), 4 * int(need.max()) + 64
+        if n <= 2 * each:
+            return np.repeat(np.arange(len(need)), n), np.tile(np.arange(n, dtype=np.int32), len(need))
+        return np.repeat(np.arange(len(need)), each), rng.integers(n, size=len(need) * each, dtype=np.int32)
+
+    def _filtered(self, spaces: Subspaces) -> tuple[np.ndarray, np.ndarray]:
+        rows, entries, allowed = [], [], spaces.allowed()
+        for r in range(len(spaces)):
             outside = ~_bit_mask(allowed[:, :, r], self.sizes)
             inside = np.flatnonzero(((self.bits & outside[:, None]) == 0).all(axis=0))
-            entries.append(rng.permutation(inside).astype(np.int32))
+            entries.append(inside.astype(np.int32))
             rows.append(np.full(len(inside), r))
         return np.concatenate(rows), np.concatenate(entries)
 
@@ -160,16 +197,19 @@ class LivePool:
         """An upper bound: the size of the space."""
         return int(min(np.prod(self.sizes.astype(np.float64)), 1e18))
 
-    def all_members(self, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row, entry) pairs of codes from the whole space."""
-        widest = int(self.sizes.max())
-        everything = np.arange(widest)[:, None] < self.sizes
-        return self.members(np.repeat(everything[:, :, None], len(need), axis=2), rng, need)
-
-    def members(self, allowed: np.ndarray, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row, entry) pairs in random order within a row, rows ascending."""
-        row, digits = subspace_options(allowed, rng, need, self.surplus)
-        entry = self.find(np.stack(digits, axis=1))
+    def members(self, spaces: Subspaces | None, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(row, entry) pairs, rows ascending; spaces None: of the whole space."""
+        spaces = whole_space(self.sizes, len(need)) if spaces is None else spaces
+        listed, each = amounts(spaces, need, self.surplus)
+        row = np.repeat(np.flatnonzero(~listed), each)
+        codes = drawn_digits(spaces.take(~listed), rng, each)
+        if listed.any():
+            few = spaces.take(listed)
+            more = _listed_digits(few, self.sizes)
+            row, codes = np.concatenate([np.flatnonzero(listed)[more[0]], row]), np.concatenate([more[1], codes])
+            order = np.argsort(row, kind="stable")
+            row, codes = row[order], codes[order]
+        entry = self.find(codes)
         return row[entry >= 0], entry[entry >= 0]
 
     def find(self, codes: np.ndarray) -> np.ndarray:
@@ -195,6 +235,18 @@ class LivePool:
     def value_of(self, column: np.ndarray, entry: np.ndarray) -> np.ndarray:
         """float64 (m,)."""
         return self.values(column, self._codes[entry], self._keys[entry])
+
+
+def _listed_digits(spaces: Subspaces, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(row, digits) of every code of small subspaces, by counting through the surviving options."""
+    amount = spaces.size.astype(np.int64)
+    row = np.repeat(np.arange(len(spaces)), amount)
+    left = np.arange(len(row)) - np.repeat(np.cumsum(amount) - amount, amount)
+    digits = np.empty((len(row), len(sizes)), dtype=np.uint8)
+    for i in range(len(sizes)):
+        left, nth = np.divmod(left, spaces.kept[i][row])
+        digits[:, i] = spaces.options[nth, i, row]
+    return row, digits
 
 
 def _keys(codes: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections import Counter
 
 import numpy as np
 
-from data_builders.masks import draw_masks, mask_sizes
+from data_builders.masks import draw_counts
 from data_builders.mixing import join
 from data_builders.options import add_arguments, run_builder
 from data_builders.pools import LivePool, code_keys
@@ -20,7 +20,7 @@ from data_builders.rows import RowBatch
 from data_builders.sampling import PoolSource, RowShape
 from search.errors import UserError
 
-GROUP = 16  # rows that share a world
+GROUP = 32  # rows that share a world
 PROBE = 64  # masks that decide whether a world's subspaces are large enough
 FACTS = {"table": "synthetic", "metric": "value", "direction": "maximize", "source": "random responses, no real table", "licence": "Apache-2.0", "sha256": ""}
 
@@ -67,8 +67,8 @@ class PriorSource:
             return False
         if not self.shape.pruning:
             return True
-        masks = draw_masks(sizes, rng, PROBE, self.shape.p_decision, self.shape.p_option)
-        return bool((mask_sizes(masks) >= 2 * need).sum() >= 2)
+        counts = draw_counts(sizes, rng, PROBE, self.shape.p_decision, self.shape.p_option)
+        return bool((np.prod(counts, axis=0, dtype=np.float64) >= 2 * need).sum() >= 2)
 
     def _from_world(self, world: World, rng: np.random.Generator, rows: int) -> RowBatch:
         pool = LivePool(

@@ -35,12 +35,14 @@ def register(name: str, rows: str | Path, registry: str | Path = "dataset_info.j
     entry = {"file_name": file_name.as_posix(), "columns": COLUMNS}
     if file_name.parts[0] == os.pardir:
         entry["file_name"] = str(Path(rows).resolve())
-    lock = registry.with_name(f".{registry.name}.lock")
-    with open(lock, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    folder = os.open(registry.resolve().parent, os.O_RDONLY)  # the lock of the folder: no lock file is left behind
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         entries = read_registry(registry)
         if entries.get(name) == entry:
             return False
         entries[name] = entry
         write_atomic(registry, json.dumps(entries, indent=2) + "\n")
+    finally:
+        os.close(folder)
     return True

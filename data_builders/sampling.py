@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_builders.masks import first_masks, first_of_each
-from data_builders.pools import LivePool, TablePool
+from data_builders.masks import Subspaces, first_masks, whole_space
+from data_builders.pools import LivePool, TablePool, distinct_in_rows, in_random_order, places
 from data_builders.rows import RowBatch
 from data_builders.variations import better_than_all, mutant_candidates, shuffled, told_order
 from search.errors import UserError
@@ -21,7 +21,7 @@ from search.errors import UserError
 LEAST_HISTORY = 5
 MOST_DRAWS = 200_000
 MOST_SPARSE = 2_000
-TRIES = 16
+MASKS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,22 @@ class PoolSource:
         column = rng.integers(len(self.origins), size=rows)
         chosen = np.full((rows, shape.most), -1, dtype=np.int64)
         got, drawn = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
-        masks = np.repeat((np.arange(self.pool.sizes.max())[:, None] < self.pool.sizes)[:, :, None], rows, axis=2)
+        spaces = whole_space(self.pool.sizes, rows)
         while len(pending := np.flatnonzero(got == 0)):
-            tried, masks[:, :, pending] = self._masks(rng, pending, wanted, drawn, masks[:, :, pending])
-            row, entry = self._distinct(rng, tried, masks, wanted, column)
-            amount = np.bincount(row, minlength=len(tried))
-            nth = np.arange(len(row)) - (np.cumsum(amount) - amount)[row]
-            enough = amount >= shape.enough(wanted[tried])
-            use = enough[row] & (nth < wanted[tried][row])
+            tried = self._masks(rng, pending, wanted, drawn, spaces)
+            row, entry = self.pool.members(spaces.take(tried) if shape.pruning else None, rng, wanted[tried])
+            row, entry, enough, amount = self._distinct(rng, tried, row, entry, wanted, column)
+            nth = places(row, len(tried))
+            use = nth < wanted[tried][row]
             chosen[tried[row[use]], nth[use]] = self.pool.keep(entry[use])
             done = tried[enough]
             got[done] = np.minimum(amount[enough], wanted[done])
             if shape.direct:
                 fails = done[better_than_all(self._values(chosen[done], column[done]), shape.candidates)]
                 chosen[fails], got[fails] = -1, 0
-            for size, n in zip(*np.unique(np.log2(amount[enough]).astype(int), return_counts=True)):
-                counts[f"subspace_2^{size}"] += int(n)
+            for size, n in enumerate(np.bincount(np.log2(amount[enough]).astype(np.int64))):
+                if n:
+                    counts[f"subspace_2^{size}"] += int(n)
             counts["subspaces_too_small"] += int((~enough).sum())
             if counts["subspaces_too_small"] > MOST_SPARSE and not got.any():
                 raise UserError(
@@ -97,17 +97,18 @@ class PoolSource:
                 )
         counts["mask_draws"] += int(drawn.sum())
         counts["history_shrunk"] += int((got < wanted).sum())
-        return self._rows(rng, chosen, got, column, masks, counts)
+        return self._rows(rng, chosen, got, column, spaces, counts)
 
-    def _masks(self, rng: np.random.Generator, pending: np.ndarray, wanted: np.ndarray, drawn: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(rows that have a mask to try, all masks of the pending rows)."""
+    def _masks(self, rng: np.random.Generator, pending: np.ndarray, wanted: np.ndarray, drawn: np.ndarray, spaces: Subspaces) -> np.ndarray:
+        """The rows that have a mask to try; their subspaces are put into `spaces`."""
         if not self.shape.pruning:
             drawn[pending] += 1
             if drawn[pending].max() > 100:
                 raise UserError(f"{self.name} gives no {wanted.max()} different architectures at once - it is too sparse - use --history with less")
-            return pending, masks
+            return pending
         while True:
-            masks, found, n = first_masks(self.pool.sizes, rng, self.shape.enough(wanted[pending]), TRIES, self.shape.p_decision, self.shape.p_option)
+            tries = min(max(MASKS_AT_ONCE // len(pending), 16), 1024)
+            new, found, n = first_masks(self.pool.sizes, rng, self.shape.enough(wanted[pending]), tries, self.shape.p_decision, self.shape.p_option)
             drawn[pending] += n
             if drawn[pending].max() > MOST_DRAWS:
                 raise UserError(
@@ -115,21 +116,21 @@ class PoolSource:
                     "shorter rows or none of the pruning are possible - use --history, --small shrink or --no-pruning"
                 )
             if found.any():
-                return pending[found], masks
+                spaces.put(pending[found], new)
+                return pending[found]
 
     def _distinct(
-        self, rng: np.random.Generator, tried: np.ndarray, masks: np.ndarray, wanted: np.ndarray, column: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(row number among `tried`, entry) pairs: the first of each architecture, those without a value left out."""
-        if self.shape.pruning:
-            row, entry = self.pool.members(masks[:, :, tried], rng, wanted[tried])
-        else:
-            row, entry = self.pool.all_members(rng, wanted[tried])
+        self, rng: np.random.Generator, tried: np.ndarray, row: np.ndarray, entry: np.ndarray, wanted: np.ndarray, column: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(row, entry) pairs of the rows with enough architectures, one code of each, in random order; which rows; how many each has."""
         if not self.pool.complete:
             known = ~np.isnan(self.pool.value_of(column[tried][row], entry))
             row, entry = row[known], entry[known]
-        first = first_of_each(row, self.pool.class_of(entry), self.pool.n_classes, len(tried))
-        return row[first], entry[first]
+        keys = self.pool.class_of(entry)
+        amount = distinct_in_rows(row, keys, self.pool.n_classes, len(tried))
+        enough = amount >= self.shape.enough(wanted[tried])
+        keep = enough[row]
+        return *in_random_order(row[keep], entry[keep], keys[keep], self.pool.n_classes, len(tried), rng), enough, amount
 
     def _values(self, chosen: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Values of a matrix of entries, NaN where there is none."""
@@ -138,14 +139,14 @@ class PoolSource:
         values[inside] = self.pool.value_of(np.broadcast_to(column[:, None], chosen.shape)[inside], chosen[inside])
         return values
 
-    def _rows(self, rng: np.random.Generator, chosen: np.ndarray, got: np.ndarray, column: np.ndarray, masks: np.ndarray, counts: Counter) -> RowBatch:
+    def _rows(self, rng: np.random.Generator, chosen: np.ndarray, got: np.ndarray, column: np.ndarray, spaces: Subspaces, counts: Counter) -> RowBatch:
         shape, n = self.shape, len(got)
         history = got - shape.candidates
         values = self._values(chosen, column)
         if shape.direct:
             chosen, values = _best_last(chosen, values, history)
         elif shape.mutants:
-            found = mutant_candidates(self.pool, chosen, values, history, shape.candidates, column, masks, rng)
+            found = mutant_candidates(self.pool, chosen, values, history, shape.candidates, column, spaces, rng)
             at = history[:, None] + np.arange(shape.candidates)
             counts["mutant_candidates"] += int(found[1].sum())
             chosen[np.arange(n)[:, None], at] = found[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_builders.masks import first_of_each, option_lists
+from data_builders.masks import Subspaces, first_of_each
+from data_builders.pools import places
 
 TOP = 5  # how many of the best history entries are mutated, as `search.propose` does
 MUTANT_TRIES = 8  # mutants drawn per mutant wanted
@@ -32,7 +33,7 @@ def shuffled(values: np.ndarray, history: np.ndarray, rng: np.random.Generator) 
 
 
 def mutant_candidates(
-    pool, chosen: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: int, column: np.ndarray, masks: np.ndarray, rng: np.random.Generator
+    pool, chosen: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: int, column: np.ndarray, spaces: Subspaces, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Half the candidates replaced by one-digit mutants of the best history entries, inside the row's subspace.
 
@@ -45,7 +46,7 @@ def mutant_candidates(
     tries = half * MUTANT_TRIES
     parent = np.take_along_axis(chosen, np.take_along_axis(best, (rng.random((rows, tries)) * np.minimum(history, TOP)[:, None]).astype(int), axis=1), axis=1)
     row = np.repeat(np.arange(rows), tries)
-    mutants = _mutated(pool.codes_of(parent.ravel()), row, masks, rng)
+    mutants = _mutated(pool.codes_of(parent.ravel()), row, spaces, rng)
     entry = np.where(mutants[1], pool.find(mutants[0]), -1)
     good = entry >= 0
     if not pool.complete:
@@ -55,14 +56,14 @@ def mutant_candidates(
     parts = [(old_row, old), (row[good], entry[good])]
     fresh = _fresh(pool, parts, rows)
     used_row, used = (part[fresh[len(old) :]] for part in parts[1])
-    nth = np.arange(len(used_row)) - np.searchsorted(used_row, used_row)
+    nth = places(used_row, rows)
     used_row, used = used_row[nth < half], used[nth < half]
     parts = [(used_row, used), (np.repeat(np.arange(rows), candidates), uniform.ravel())]
     keep = _fresh(pool, parts, rows)
     all_rows, all_entries = (np.concatenate([a[i] for a in parts])[keep] for i in (0, 1))
     order = np.argsort(all_rows, kind="stable")  # a row's mutants before its uniform candidates
     all_rows, all_entries = all_rows[order], all_entries[order]
-    nth = np.arange(len(all_rows)) - np.searchsorted(all_rows, all_rows)
+    nth = places(all_rows, rows)
     out = all_entries[nth < candidates].reshape(rows, candidates)
     return rng.permuted(out, axis=1), np.bincount(used_row, minlength=rows)
 
@@ -72,9 +73,9 @@ def _fresh(pool, parts: list[tuple[np.ndarray, np.ndarray]], rows: int) -> np.nd
     return first_of_each(row, pool.class_of(entry), pool.n_classes, rows)
 
 
-def _mutated(codes: np.ndarray, row: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _mutated(codes: np.ndarray, row: np.ndarray, spaces: Subspaces, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One digit of each code changed to another surviving option of the row's mask; (codes, whether a change was possible)."""
-    options, kept = option_lists(masks)
+    options, kept = spaces.options, spaces.kept
     free = kept > 1
     n_free = free.sum(axis=0)
     free_first = np.argsort(~free, axis=0, kind="stable")

@@ -62,8 +62,11 @@ def printed_numbers(fmt: Format, matrix: np.ndarray, counts: np.ndarray) -> np.n
     for milestone in np.unique(milestones[counts >= FIRST_MILESTONE]):
         rows = np.flatnonzero((milestones == milestone) & (counts >= FIRST_MILESTONE))
         known = matrix[rows, :milestone]
-        middle = np.median(known, axis=1)
-        plain = (known.min(axis=1) >= 0) & (known.max(axis=1) <= 100) & (middle > 1.5)
+        low, high = known.min(axis=1), known.max(axis=1)
+        plain = low > 1.5  # then the median is, too
+        unsure = np.flatnonzero(~plain & (low >= 0))
+        plain[unsure] = np.median(known[unsure], axis=1) > 1.5
+        plain &= high <= 100
         out[rows[plain]] = np.clip(matrix[rows[plain]], 0.0, 100.0) + 0.0
         rows, known = rows[~plain], known[~plain]
         if len(rows):
@@ -105,13 +108,15 @@ def _number_texts(fmt: Format) -> tuple[int, np.ndarray, np.ndarray]:
 
 def _lines(parts: list[bytes | np.ndarray], n: int) -> bytes:
     """n lines, each the parts in order: constants and V arrays (n,); NUL bytes dropped."""
-    kinds = [(f"p{i}", f"V{len(p)}" if isinstance(p, bytes) else p.dtype) for i, p in enumerate(parts)]
-    table = np.empty(n, dtype=[k for k, p in zip(kinds, parts) if not (isinstance(p, bytes) and not p)])
-    for (name, kind), part in zip(kinds, parts):
+    pattern = b"".join(part if isinstance(part, bytes) else bytes(part.dtype.itemsize) for part in parts)
+    table = np.empty(n, dtype=f"V{len(pattern)}")
+    table[:] = np.frombuffer(pattern, dtype=table.dtype)[0]
+    at = 0
+    for part in parts:
         if isinstance(part, np.ndarray):
-            table[name] = part
-        elif part:
-            table[name] = np.frombuffer(part, dtype=kind)[0]
+            field = {"names": ["x"], "formats": [part.dtype], "offsets": [at], "itemsize": len(pattern)}
+            table.view(np.dtype(field))["x"] = part
+        at += len(part) if isinstance(part, bytes) else part.dtype.itemsize
     return table.tobytes().replace(b"\0", b"")
 
 

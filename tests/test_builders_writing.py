@@ -95,9 +95,8 @@ def test_lines_are_what_jsonlines_writes_and_datasets_reads(table, tmp_path):
 
 def started(table, out, tmp_path, samples=60_000):
     """A running build that has at least two tasks in its journal."""
-    process = subprocess.Popen(
-        command("table", *options(table, out, "--samples", samples, "--workers", 2)), cwd=tmp_path, env=settings(), stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    words = command("table", *options(table, out, "--samples", samples, "--workers", 2))
+    process = subprocess.Popen(words, cwd=tmp_path, env=settings(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     journal = out.with_name(f".{out.name}.work") / "journal"
     deadline = time.monotonic() + 120
     while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):

@@ -1,0 +1,122 @@
+"""How fast rows are made, beside two alternatives measured in the same run.
+
+    python benchmarks/builder.py [--rows 4096] [--workers 2]
+
+(a) a plain Python loop over a dict table: draw masks until one is large enough, list the subspace, shuffle, sort, json.dumps
+(b) the raw cost of serialising and writing the very same rows: json.dumps of ready dicts, one write each
+
+Ratios are of rows per second of wall time, and of CPU seconds (which a busy machine does not disturb).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import product
+from math import prod
+from pathlib import Path
+
+from data_builders import nb201, prior
+from data_builders.sampling import RowShape
+from data_builders.writing import Job, write_rows
+from search.prompt import INSTRUCTION
+from search.tables import load_table
+from search.tables.nb201 import canonical
+
+SHAPE = RowShape()
+
+
+def plain_loop(out: Path, rows: int, seed: int = 0) -> None:
+    """Alternative (a): NAS-Bench-201 rows as one writes them in an afternoon."""
+    tables = []
+    for name in nb201.DATASETS:
+        table = load_table(f"nb201/{name}")
+        tables.append(dict(zip(table.space.to_codes(table.codes), table.metric("val_acc").tolist())))
+    rng = random.Random(seed)
+    with open(out, "w") as handle:
+        for _ in range(rows):
+            table, history_size = rng.choice(tables), rng.randint(*SHAPE.history)
+            while True:
+                options = []
+                for _ in range(6):
+                    kept = [o for o in "01234" if rng.random() >= 0.5] or [rng.choice("01234")]
+                    options.append([rng.choice(kept)] if rng.random() < 0.5 else kept)
+                if prod(map(len, options)) < history_size + SHAPE.candidates:
+                    continue
+                codes = ["".join(c) for c in product(*options)]
+                rng.shuffle(codes)
+                distinct: dict[str, str] = {}
+                for code in codes:
+                    distinct.setdefault(canonical(code), code)
+                if len(distinct) >= history_size + SHAPE.candidates:
+                    break
+            picked = list(distinct.values())
+            history = sorted(((table[c], c) for c in picked[:history_size]), reverse=True)
+            candidates = picked[history_size : history_size + SHAPE.candidates]
+            text = "History:\n" + "\n".join(f"NCode: {c}, accuracy: {v:.2f};" for v, c in history) + "\nCandidate:\n" + "\n".join(candidates)
+            handle.write(json.dumps({"instruction": INSTRUCTION, "input": text, "output": max(candidates, key=table.__getitem__)}) + "\n")
+
+
+def raw_cost(rows: list[dict], out: Path) -> None:
+    """Alternative (b)."""
+    with open(out, "w") as handle:
+        for row in rows:
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def cpu_seconds() -> float:
+    """User and system seconds of this process and its finished children."""
+    return sum(r.ru_utime + r.ru_stime for r in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)))
+
+
+def measured(work: Callable[[], object]) -> tuple[float, float]:
+    """(wall, CPU) seconds."""
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    work()
+    return time.perf_counter() - wall, cpu_seconds() - cpu
+
+
+def peak_mb() -> float:
+    """The largest resident set so far of any one process, MB (this one or a child)."""
+    return max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=4096)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--plain-rows", type=int, default=512)
+    args = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the run; {args.rows} rows, {args.workers} workers")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.jsonl"
+        sources = {"nb201": nb201.make_source(SHAPE), "synthetic": prior.make_source(SHAPE)}
+        plain = [t / args.plain_rows for t in measured(lambda: plain_loop(out, args.plain_rows))]
+        print(f"(a) plain loop, nb201: {1 / plain[0]:,.0f} rows/s, {plain[1] * 1e3:.2f} CPU ms a row")
+        for name, source in sources.items():
+            times = {}
+            for workers in sorted({1, args.workers}):
+                job = Job(source, 0, 0, args.rows, "paper", False, False, SHAPE.candidates, {})
+                times[workers] = [t / args.rows for t in measured(lambda j=job, w=workers: write_rows(j, out, w, progress=False))]
+            rows = [json.loads(line) for line in out.open()]
+            size = out.stat().st_size
+            raw = [t / args.rows for t in measured(lambda r=rows: raw_cost(r, out))]
+            del rows
+            print(f"{name}: {size / args.rows:,.0f} bytes a row; (b) raw cost {1 / raw[0]:,.0f} rows/s, {raw[1] * 1e6:.0f} CPU us a row")
+            for workers, (wall, cpu) in times.items():
+                print(
+                    f"  {workers} workers: {1 / wall:,.0f} rows/s = {plain[0] / wall:.1f} x (a), {wall / raw[0]:.1f} x the time of (b);"
+                    f" {cpu * 1e6:.0f} CPU us a row = {plain[1] / cpu:.1f} x less than (a), {cpu / raw[1]:.1f} x (b)"
+                )
+    print(f"largest process: {peak_mb():.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
