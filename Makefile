@@ -9,7 +9,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 GPU ?=
 BIN := .venv/bin
-EXTRAS := nano,train,serve,tables,tasks,dev
+EXTRAS := nano,train,serve,tables,apis,tasks,dev
 MEDIA := $(if $(GPU),torchvision torchaudio,./compat/torchvision ./compat/torchaudio)
 PINS := $(if $(GPU),,-c constraints-cpu.txt)
 export OMP_WAIT_POLICY ?= PASSIVE
