@@ -15,7 +15,7 @@ from search.rankers.chat import ChatRanker, load_chat_model, read_chat_yaml
 from search.rankers.control import RandomRanker
 from search.rankers.scoring import CachedScorer, PlainScorer, answer_tree, common_prefix
 from search.rankers.spec import fit_history, split_options
-from search.space import Space
+from search.space import Decision, Seen, Space
 from search.stamp import STAMP, agreed_format, write_stamp
 from search.study import Study
 
@@ -228,6 +228,22 @@ def test_a_model_is_only_served_with_the_format_it_was_trained_with(tmp_path, ca
         agreed_format(None, [folder])
     with pytest.raises(UserError, match="no config.json"):
         write_stamp(tmp_path, "paper")
+
+
+def test_a_model_trained_on_operator_text_is_asked_in_operator_text(tmp_path, folders):
+    space = Space([Decision(f"edge_0_{i}", ("a", "b", "c", "d", "e")) for i in range(3)], "nb201")
+    folder = write_model(tmp_path / "model", "characters")
+    write_stamp(folder, "paper", "domain")
+    path = write_chat_yaml(tmp_path / "m.yaml", folder)
+    with pytest.raises(UserError, match="trained with 'domain'"):
+        make_ranker(f"chat:{path}?encoding=ncode", Context(space))
+    found = make_ranker(f"chat:{path}", Context(space))
+    asked = found.tokenizer.decode(found.prompt_ids([Seen("013", 50.0)], ["333", "100"]), skip_special_tokens=True)
+    assert "NCode: |zeroize~0|+|skip_connect~0|+|conv3X3~0|, accuracy: 50.00;\nCandidate:\n|conv3X3~0|+|conv3X3~0|+|conv3X3~0|\n" in asked
+    assert found.tokenizer.decode(found.answer_ids("100")[:-1]) == "|skip_connect~0|+|zeroize~0|+|zeroize~0|"
+    ranking = found.rank([Seen("013", 50.0)], ["333", "100"])
+    assert ranking.best in ("333", "100") and len(ranking.scores) == 2
+    found.close()
 
 
 def test_the_system_role_is_the_serving_template_with_one_system_turn(models):

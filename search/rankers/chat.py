@@ -8,6 +8,7 @@ mode      score (default): log-probability of every candidate as the whole answe
 retries   generate: further attempts after an answer that names no candidate (default 3); they sample at temperature 1
 fallback  who answers when the model could not: random (default), surrogate or knn; counted and reported
 format    prompt format, if the model's folder does not record it (see search.stamp); same as --format
+encoding  ncode, or domain for a model trained on operator text, if the model's folder does not record it
 role      user (default), or system: the whole prompt as a system message, as the authors' script sent it (score only)
 cache     1 (default), or 0: compute every prompt from the start
 """
@@ -17,18 +18,20 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from search.errors import UserError
+from search.operator_text import domain_text
 from search.prompt import Format, get_format
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import ROLES, fall_back, fit_history, make_fallback, one_of, split_options, text_hash
 from search.space import Seen
-from search.stamp import agreed_format
+from search.stamp import agreed_encoding, agreed_format
 
-DEFAULTS = {"mode": "score", "retries": 3, "fallback": "random", "format": None, "role": "user", "cache": 1}
+DEFAULTS = {"mode": "score", "retries": 3, "fallback": "random", "format": None, "encoding": None, "role": "user", "cache": 1}
 MODES = ("score", "generate")
 JINJA = Path(__file__).parents[2] / "yaml" / "ncode.jinja"
 SPARE_TOKENS = 16
@@ -40,9 +43,21 @@ class ChatRanker(Ranker):
 
     name = "chat"
 
-    def __init__(self, chat: Any, prompt_format: Format, fallback: Ranker, mode: str = "score", retries: int = 3, role: str = "user", cache: bool = True):
+    def __init__(
+        self,
+        chat: Any,
+        prompt_format: Format,
+        fallback: Ranker,
+        mode: str = "score",
+        retries: int = 3,
+        role: str = "user",
+        cache: bool = True,
+        write: Callable[[str], str] = str,
+    ):
+        """write: how a code is written in prompt and answer (as it is, or as operator text)."""
         from search.rankers.scoring import PlainScorer, make_scorer
 
+        self.write = write
         self.chat, self.format, self.fallback, self.mode, self.retries, self.role = chat, prompt_format, fallback, mode, retries, role
         self.engine = chat.engine
         self.model, self.tokenizer = self.engine.model, self.engine.tokenizer
@@ -64,11 +79,13 @@ class ChatRanker(Ranker):
         if not getattr(prompt_format, "answer", True):
             raise UserError(f"format {prompt_format.name} has values for answers, not codes - the chat ranker reads codes - use --ranker nano:FOLDER")
         fallback = make_fallback(options["fallback"], context)
-        return cls(load_chat_model(settings), prompt_format, fallback, mode, options["retries"], role, bool(options["cache"]))
+        domain = agreed_encoding(options["encoding"], folders) == "domain"
+        write = lru_cache(100_000)(partial(domain_text, context.space)) if domain else str
+        return cls(load_chat_model(settings), prompt_format, fallback, mode, options["retries"], role, bool(options["cache"]), write)
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         started = time.perf_counter()
-        room = 4 * max(map(len, candidates)) + SPARE_TOKENS
+        room = 4 * max(len(self.write(c)) for c in candidates) + SPARE_TOKENS
         shown, text, prompt = history, *self._question(history, candidates)
         if len(prompt) + room > self.context:
             shown = fit_history(history, lambda h: len(self.prompt_ids(h, candidates)) + room <= self.context, getattr(self.format, "sort", False))
@@ -79,7 +96,8 @@ class ChatRanker(Ranker):
         return self._generate(text, history, candidates, info, started)
 
     def _question(self, history: Sequence[Seen], candidates: Sequence[str]) -> tuple[str, list[int]]:
-        text = self.format.render(history, candidates).text
+        shown = [Seen(self.write(s.code), s.value) for s in history]
+        text = self.format.render(shown, [self.write(c) for c in candidates]).text
         return text, self.encode(text)
 
     def prompt_ids(self, history: Sequence[Seen], candidates: Sequence[str]) -> list[int]:
@@ -96,7 +114,7 @@ class ChatRanker(Ranker):
 
     def answer_ids(self, code: str) -> list[int]:
         """Token ids of an answer with its end mark, as in training: encoded apart from the prompt, so no digits merge across."""
-        ids = self.engine.template.encode_oneturn(self.tokenizer, _turn("", code))[1]
+        ids = self.engine.template.encode_oneturn(self.tokenizer, _turn("", self.write(code)))[1]
         return ids + [self.tokenizer.eos_token_id] if self.engine.template.efficient_eos else ids
 
     def _score(self, prompt: list[int], candidates: Sequence[str], info: dict[str, Any], started: float) -> Ranking:
@@ -109,15 +127,17 @@ class ChatRanker(Ranker):
         import torch
 
         torch.manual_seed(zlib.crc32(f"{info['prompt']}{len(history)}".encode()))
+        written = [self.write(c) for c in candidates]
         tokens, answers = 0, []
         best = None
         for attempt in range(1 + max(0, self.retries)):
             sampling = {} if attempt == 0 else {"do_sample": True, "temperature": 1.0, "top_p": 1.0}
-            reply = self.chat.chat([{"role": "user", "content": text}], max_new_tokens=4 * len(candidates[0]) + SPARE_TOKENS, **sampling)[0]
+            reply = self.chat.chat([{"role": "user", "content": text}], max_new_tokens=4 * len(written[0]) + SPARE_TOKENS, **sampling)[0]
             tokens += reply.prompt_length + reply.response_length
             answers.append(reply.response_text[:200])
-            best = self.format.parse(reply.response_text, candidates)
-            if best is not None:
+            named = self.format.parse(reply.response_text, written)
+            if named is not None:
+                best = candidates[written.index(named)]
                 break
         info |= {"answer": answers[-1], "attempts": len(answers), "invalid": len(answers) - (best is not None)}
         spent = {"source": self.name, "tokens": tokens, "seconds": time.perf_counter() - started, "info": info}
