@@ -43,12 +43,16 @@ def listed_addresses(spaces: Subspaces, place: np.ndarray) -> tuple[np.ndarray, 
 def drawn_digits(spaces: Subspaces, rng: np.random.Generator, each: int) -> np.ndarray:
     """`each` uniform codes of every subspace, with repeats; uint8 (rows * each, decisions), rows ascending."""
     d, rows = spaces.kept.shape
-    digits = np.empty((rows, each, d), dtype=np.uint8)
+    most = spaces.options.shape[0]
+    base = (np.arange(rows, dtype=np.uint32) * np.uint32(most))[:, None]
+    digits = np.empty((d, rows * each), dtype=np.uint8)
     for i in range(d):
-        nth = (rng.random((rows, each), dtype=np.float32) * spaces.kept[i][:, None].astype(np.float32)).astype(np.intp)
-        np.minimum(nth, spaces.kept[i][:, None] - 1, out=nth)
-        digits[:, :, i] = np.take_along_axis(spaces.options[:, i, :].T, nth, axis=1)
-    return digits.reshape(rows * each, d)
+        nth = rng.integers(1 << 26, size=(rows, each), dtype=np.uint32)  # times at most 36 options: below 2**32
+        nth *= spaces.kept[i][:, None].astype(np.uint32)
+        nth >>= np.uint32(26)
+        nth += base
+        digits[i] = np.ascontiguousarray(spaces.options[:, i, :].T).ravel()[nth.ravel()]
+    return np.ascontiguousarray(digits.T)
 
 
 def amounts(spaces: Subspaces, need: np.ndarray, surplus: float) -> tuple[np.ndarray, int]:

@@ -21,7 +21,7 @@ from search.errors import UserError
 LEAST_HISTORY = 5
 MOST_DRAWS = 200_000
 MOST_SPARSE = 2_000
-MASKS_AT_ONCE = 16_384
+FIRST_TRIES, MOST_TRIES = 8, 512
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,9 @@ class PoolSource:
                 raise UserError(f"{self.name} gives no {wanted.max()} different architectures at once - it is too sparse - use --history with less")
             return pending
         while True:
-            tries = min(max(MASKS_AT_ONCE // len(pending), 16), 1024)
+            seen = int(drawn.sum())  # as many tries as the odds so far ask for
+            hits = 1 + int((drawn > 0).sum() - (drawn[pending] > 0).sum())
+            tries = min(max(FIRST_TRIES, 2 * seen // hits), MOST_TRIES) if seen else FIRST_TRIES
             new, found, n = first_masks(self.pool.sizes, rng, self.shape.enough(wanted[pending]), tries, self.shape.p_decision, self.shape.p_option)
             drawn[pending] += n
             if drawn[pending].max() > MOST_DRAWS:
