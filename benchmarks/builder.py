@@ -2,7 +2,8 @@
 
     python benchmarks/builder.py [--rows 4096] [--workers 2]
 
-(a) a plain Python loop over a dict table: draw masks until one is large enough, list the subspace, shuffle, sort, json.dumps
+(a) a plain Python loop over a dict table: draw masks until one is large enough, list the subspace, shuffle, sort, json.dumps;
+    for synthetic rows the same loop with the dict filled by asking the random world for one code at a time
 (b) the raw cost of serialising and writing the very same rows: json.dumps of ready dicts, one write each
 
 Ratios are of rows per second of wall time, and of CPU seconds (which a busy machine does not disturb).
@@ -22,10 +23,14 @@ from itertools import product
 from math import prod
 from pathlib import Path
 
+import numpy as np
+
 from data_builders import nb201, prior
+from data_builders.responses import sample_world
 from data_builders.sampling import RowShape
 from data_builders.writing import Job, write_rows
-from search.prompt import INSTRUCTION
+from search.prompt import INSTRUCTION, percentages
+from search.space import DIGITS
 from search.tables import load_table
 from search.tables.nb201 import canonical
 
@@ -63,6 +68,41 @@ def plain_loop(out: Path, rows: int, seed: int = 0) -> None:
             handle.write(json.dumps({"instruction": INSTRUCTION, "input": text, "output": max(candidates, key=table.__getitem__)}) + "\n")
 
 
+def plain_worlds(out: Path, rows: int, seed: int = 0) -> None:
+    """Alternative (a) for synthetic rows, a fresh world every prior.GROUP rows as ours has."""
+    source, rng, random_ = prior.make_source(SHAPE), np.random.default_rng(seed), random.Random(seed)
+    world, table, done = None, {}, 0
+    with open(out, "w") as handle:
+        while done < rows:
+            if world is None or done % prior.GROUP == 0:
+                world, table = sample_world(rng), {}
+                if not source._large_enough(world, rng):
+                    world = None
+                    continue
+            need = random_.randint(*SHAPE.history) + SHAPE.candidates
+            while True:
+                options = []
+                for size in world.layout.sizes.tolist():
+                    kept = [o for o in range(size) if random_.random() >= 0.5] or [random_.randrange(size)]
+                    options.append([random_.choice(kept)] if random_.random() < 0.5 else kept)
+                if prod(map(len, options)) >= 2 * need:
+                    break
+            picked: dict[str, float] = {}
+            while len(picked) < need:
+                digits = [random_.choice(o) for o in options]
+                code = "".join(DIGITS[d] for d in digits)
+                if code not in table:
+                    table[code] = float(world.clean(np.array([digits]))[0])
+                picked[code] = table[code]
+            codes = list(picked)
+            history = sorted(((picked[c] + random_.gauss(0, 1) * world.noise * world.spread, c) for c in codes[: -SHAPE.candidates]), reverse=True)
+            candidates = codes[-SHAPE.candidates :]
+            numbers = percentages(np.array([v for v, _ in history])).tolist()
+            text = "History:\n" + "\n".join(f"NCode: {c}, accuracy: {v:.2f};" for v, (_, c) in zip(numbers, history)) + "\nCandidate:\n" + "\n".join(candidates)
+            handle.write(json.dumps({"instruction": INSTRUCTION, "input": text, "output": max(candidates, key=picked.__getitem__)}) + "\n")
+            done += 1
+
+
 def raw_cost(rows: list[dict], out: Path) -> None:
     """Alternative (b)."""
     with open(out, "w") as handle:
@@ -98,9 +138,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"
         sources = {"nb201": nb201.make_source(SHAPE), "synthetic": prior.make_source(SHAPE)}
-        plain = [t / args.plain_rows for t in measured(lambda: plain_loop(out, args.plain_rows))]
-        print(f"(a) plain loop, nb201: {1 / plain[0]:,.0f} rows/s, {plain[1] * 1e3:.2f} CPU ms a row")
         for name, source in sources.items():
+            loop, n = (plain_loop, args.plain_rows) if name == "nb201" else (plain_worlds, args.plain_rows // 8)
+            plain = [t / n for t in measured(lambda loop=loop, n=n: loop(out, n))]
+            print(f"{name}: (a) plain loop {1 / plain[0]:,.0f} rows/s, {plain[1] * 1e3:.2f} CPU ms a row")
             times = {}
             for workers in sorted({1, args.workers}):
                 job = Job(source, 0, 0, args.rows, "paper", False, False, SHAPE.candidates, {})
