@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,9 @@ def default_failures(budget: int) -> int:
 
 
 def default_ranker() -> str:
-    """The shipped nano model where it is present, else the ridge surrogate."""
+    """The shipped nano model where it is present and torch is installed, else the ridge surrogate."""
     shipped = Path(__file__).resolve().parent.parent / "models" / "nano" / "config.json"
-    return "nano" if shipped.exists() else "surrogate"
+    return "nano" if shipped.exists() and find_spec("torch") and find_spec("transformers") else "surrogate"
 
 
 def minimize(function: Callable[[dict[str, Any]], Any], space: Space, budget: int = 100, **options: Any) -> Trial:

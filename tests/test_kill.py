@@ -95,8 +95,8 @@ def test_twenty_kills(tmp_path):
 
 @pytest.mark.slow
 def test_two_hundred_kills(tmp_path):
-    assert kill_until_done(tmp_path, 800, 200, random.Random(2)) >= 200
-    check(tmp_path, 800)
+    assert kill_until_done(tmp_path, 400, 200, random.Random(2)) >= 200
+    check(tmp_path, 400)
 
 
 def test_a_lock_whose_holder_was_killed_blocks_nobody(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from search.options import without_password
 from search.run import main
 from search.space import Decision, Seen, Space
 from search.strategies import Setup, make_strategy
+from search.study import default_ranker
 from search.tasks import TASKS, Task, load_task
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -181,8 +182,10 @@ def test_passwords_are_not_written_to_run_folders(tmp_path, capsys):
     assert "give --storage again" in wrong(capsys, "--resume", "--out", str(tmp_path))
 
 
-@pytest.mark.parametrize("ranker", ("surrogate", "oracle"))
+@pytest.mark.parametrize("ranker", ["surrogate", "oracle", pytest.param("nano", marks=pytest.mark.slow)])
 def test_resumed_at_any_point_is_the_same_run(tmp_path, ranker):
+    if ranker == "nano" and default_ranker() != "nano":
+        pytest.skip("the nano searcher is not shipped here, or torch is not installed")
     assert search(tmp_path / "whole", *NB201, "--ranker", ranker, "--budget", "24") == 0
     for stop in (3, 20):
         out = tmp_path / str(stop)
