@@ -28,7 +28,7 @@ from data_builders.rules import RULES, Expectation, Finding, check_row, leaking_
 from data_builders.tokens import token_lengths
 from data_builders.writing import meta_path, truth_path
 from search.errors import UserError, cli
-from search.prompt import get_format
+from search.prompt import Format, get_format
 
 CHUNK = 512
 SHOWN = 20
@@ -47,7 +47,8 @@ def expectation(rows: Path, meta: dict[str, Any], args: argparse.Namespace) -> E
     """What the file's rows should be, from its meta data and the command line."""
     shape, origins = meta.get("shape", {}), meta.get("origins", [])
     fmt = args.format or meta.get("format", "paper")
-    get_format(fmt)
+    if type(get_format(fmt)) is not Format:
+        raise UserError(f"rows of format '{fmt}' were given - they show no history that could be looked up - paper, append and release rows can be checked")
     truths = [truth_of(o) for o in origins]
     held = held_out_tables(args.held_out)
     origin = value = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from math import comb
 
 import numpy as np
@@ -268,6 +269,15 @@ def test_mixed_sources_keep_their_origins():
             assert [table.lookup(c, "acc") for c in history] == list(values)
     part = batch.take(slice(10, 20))
     assert [r[0] for r in rows_of(part)] == [r[0] for r in rows_of(batch)][10:20]
+
+
+def test_sources_can_go_to_another_process():
+    """Where processes are spawned (macOS) the source is pickled."""
+    shape = RowShape(history=(8, 30))
+    for source in (nb201_source(shape, encoding="domain"), prior_source(shape), MixedSource("m", [prior_source(shape), nb201_source(shape)], [1, 1])):
+        again = pickle.loads(pickle.dumps(source))
+        a, b = (s.batch(np.random.default_rng(1), 5) for s in (source, again))
+        assert np.array_equal(a.texts, b.texts) and np.array_equal(a.values, b.values)
 
 
 def test_texts_are_digits():

@@ -288,6 +288,13 @@ def test_several_workers_say_the_same(rows, tmp_path):
     assert one == two and two[1]["broken"] == {"argmax": [51]}
 
 
+def test_rows_without_a_history_are_a_sentence(rows, tmp_path, capsys):
+    sys.argv = ["check", str(copy(rows, tmp_path, meta={"format": "nano_value"})), "--quiet"]
+    with pytest.raises(SystemExit) as stop:
+        cli(check.main)
+    assert stop.value.code == 2 and "show no history" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_a_sentence(tmp_path, capsys):
     sys.argv = ["check", str(Path(tmp_path) / "none.jsonl")]
     with pytest.raises(SystemExit) as stop:
