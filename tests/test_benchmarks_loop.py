@@ -90,7 +90,7 @@ def test_the_exam_on_all_tables_writes_and_reuses_its_answers(tmp_path):
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout and "| surrogate |" in first.stdout
     found = json.loads((tmp_path / "exam_uniform.json").read_text())
-    assert found["cases"] == ["nb201/cifar100", "graph/cora"] and found["percentile"]["gp"]["30"]["tables"] == 2
+    assert found["cases"] == ["nb201/cifar100", "graph/cora"] and found["percentile"]["knn"]["30"]["tables"] == 2
 
 
 @pytest.mark.slow
