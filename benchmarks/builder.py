@@ -76,7 +76,7 @@ def plain_worlds(out: Path, rows: int, seed: int = 0) -> None:
         while done < rows:
             if world is None or done % prior.GROUP == 0:
                 world, table = sample_world(rng), {}
-                if not source._large_enough(world, rng):
+                if not source.large_enough(world, rng):
                     world = None
                     continue
             need = random_.randint(*SHAPE.history) + SHAPE.candidates

@@ -78,11 +78,14 @@ def distinct_in_rows(row: np.ndarray, keys: np.ndarray, n_keys: int | None, rows
 def in_random_order(
     row: np.ndarray, entry: np.ndarray, keys: np.ndarray, n_keys: int | None, rows: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs shuffled within their row, only the first of each (row, key) kept; rows ascending. At most 1,024 rows and 2**24 pairs."""
-    order = (row.astype(np.uint64) << np.uint64(54)) | np.arange(len(row), dtype=np.uint64)
-    order |= rng.integers(1 << 30, size=len(row), dtype=np.uint32).astype(np.uint64) << np.uint64(24)
-    order.sort()
-    place = (order & np.uint64((1 << 24) - 1)).astype(np.int64)
+    """The pairs shuffled within their row, only the first of each (row, key) kept; rows ascending."""
+    if rows <= 1 << 10 and len(row) <= 1 << 24:
+        order = (row.astype(np.uint64) << np.uint64(54)) | np.arange(len(row), dtype=np.uint64)
+        order |= rng.integers(1 << 30, size=len(row), dtype=np.uint32).astype(np.uint64) << np.uint64(24)
+        order.sort()
+        place = (order & np.uint64((1 << 24) - 1)).astype(np.int64)
+    else:
+        place = np.lexsort((rng.random(len(row)), row))
     entry, keys = entry[place], keys[place]
     first = first_of_each(row, keys, n_keys, rows)
     return row[first], entry[first]

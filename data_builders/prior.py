@@ -46,7 +46,7 @@ class PriorSource:
         parts, counts = [], Counter()
         while rows > 0:
             world = sample_world(rng)
-            if not self._large_enough(world, rng):
+            if not self.large_enough(world, rng):
                 counts["worlds_too_small"] += 1
                 continue
             n = min(rows, self.group)
@@ -61,7 +61,8 @@ class PriorSource:
         joined.counts.update(counts)
         return joined
 
-    def _large_enough(self, world: World, rng: np.random.Generator) -> bool:
+    def large_enough(self, world: World, rng: np.random.Generator) -> bool:
+        """Whether pruned subspaces of this world often hold enough codes for a row."""
         sizes, need = world.layout.sizes, int(self.shape.enough(np.array([self.shape.most]))[0])
         if float(np.prod(sizes.astype(np.float64))) < 2 * need:
             return False

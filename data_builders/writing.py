@@ -132,6 +132,8 @@ def _results(job: Job, tasks: range, workers: int) -> Iterator[tuple[bytes, byte
                 yield waiting.popleft().get()
         while waiting:
             yield waiting.popleft().get()
+        pool.close()
+        pool.join()  # so that their times count as ours
 
 
 class Work:

@@ -12,7 +12,7 @@ from data_builders.common import table_source
 from data_builders.masks import draw_masks, first_masks, first_of_each
 from data_builders.mixing import MixedSource
 from data_builders.nb201 import make_source as nb201_source
-from data_builders.pools import LivePool, TablePool, code_keys
+from data_builders.pools import LivePool, TablePool, code_keys, in_random_order
 from data_builders.prior import make_source as prior_source
 from data_builders.sampling import PoolSource, RowShape
 from search.errors import UserError
@@ -214,6 +214,21 @@ def test_pools_agree_on_a_space_without_a_grid():
     for history, shown, candidates, offered in rows_of(batch):
         assert len({table.space.canonical(c) for c in history + candidates}) == len(history) + len(candidates)
         assert [table.lookup(c, "acc") for c in history + candidates] == [*shown, *offered]
+
+
+@pytest.mark.parametrize("rows", [40, 2000])
+def test_random_order_within_rows(rows):
+    rng = np.random.default_rng(0)
+    row, keys = np.repeat(np.arange(rows), 6), np.tile([0, 1, 2, 2, 2, 3], rows)
+    entry = np.arange(len(row))
+    place = np.zeros((4, 4))
+    for _ in range(4000 // rows):
+        r, e = in_random_order(row, entry, keys, 4, rows, rng)
+        assert r.tolist() == np.repeat(np.arange(rows), 4).tolist() and (e // 6 == r).all()
+        for nth in range(4):
+            place[nth] += np.bincount(keys[e[nth::4]], minlength=4)
+    share = place / place.sum(axis=1, keepdims=True)
+    assert np.abs(share[0] - [1 / 6, 1 / 6, 1 / 2, 1 / 6]).max() < 0.04  # the first is drawn by code, then repeats are skipped
 
 
 def test_code_keys_tell_codes_apart():
