@@ -2,7 +2,7 @@
 
 Tokens are counted on prompts rendered from made-up histories, one every eighth of the budget, at 2.5 characters a token (what
 the llama3 tokenizer makes of digit strings; the nano tokenizer makes one token of each character). Time is measured where
-that costs nothing: one call of a ranker that needs no model or server. Evaluations are timed by the task's `seconds` if it knows.
+that costs next to nothing: one call of a ranker without a model, or of the nano model. Evaluations: the task's `seconds` if it has that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from search.space import Seen
 from search.tasks import Task
 
 LOCAL = ("random", "oracle", "surrogate", "knn", "gp")
-CHARACTERS_A_TOKEN = 2.5
+MEASURED = (*LOCAL, "nano")
+CHARACTERS_A_TOKEN = {"nano": 1.0}
 OVERHEAD_SECONDS = 0.005
 DEFAULT_FORMAT = "paper"
 
@@ -62,13 +63,15 @@ def check_run(given: Mapping[str, Any]) -> str:
 
 
 def _seconds_a_call(task: Task, arm: Mapping[str, Any]) -> float | None:
-    """Seconds one ranking takes at half the budget; None where asking would need a model or a server."""
-    if arm["ranker"].partition(":")[0] not in LOCAL:
+    """Seconds one ranking takes at half the budget; None where asking would need a large model or a server."""
+    if arm["ranker"].partition(":")[0] not in MEASURED:
         return None
     ranker = Rankers(task).get(arm["ranker"], 0, arm["format"])
     history, candidates = _made_up(task, arm["budget"] // 2, arm["candidates"])
     if arm["ranker"] == "oracle":
         return 0.0
+    if arm["ranker"].startswith("nano"):
+        ranker.rank(history, candidates)
     begin = time.perf_counter()
     ranker.rank(history, candidates)
     return time.perf_counter() - begin
@@ -83,7 +86,7 @@ def _tokens(task: Task, arm: Mapping[str, Any]) -> int:
     style = get_format(arm["format"] or DEFAULT_FORMAT)
     steps = np.linspace(arm["warmup"], arm["budget"], 8).astype(int)
     lengths = [len(style.render(*_made_up(task, int(n), arm["candidates"])).text) for n in steps]
-    return int(np.mean(lengths) * (arm["budget"] - arm["warmup"]) / CHARACTERS_A_TOKEN)
+    return int(np.mean(lengths) * (arm["budget"] - arm["warmup"]) / CHARACTERS_A_TOKEN.get(arm["ranker"].partition(":")[0], 2.5))
 
 
 def _made_up(task: Task, told: int, candidates: int) -> tuple[list[Seen], list[str]]:

@@ -175,6 +175,15 @@ def test_out_that_is_not_empty_needs_resume_and_settings_stay(tmp_path, capsys):
     assert search(out, "--resume") == 0
 
 
+def test_a_torn_journal_is_repaired_and_the_user_is_told(tmp_path, capsys):
+    assert search(tmp_path / "r", *NB201, "--ranker", "random", "--budget", "6") == 0
+    journal = tmp_path / "r" / "seed-0" / "journal.log"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    assert search(tmp_path / "r", "--resume", "--budget", "8") == 0
+    assert "repaired: " in (said := capsys.readouterr().err) and "journal.log.damaged" in said
+    assert [t["number"] for t in rows(tmp_path / "r" / "seed-0")] == list(range(8))
+
+
 def test_passwords_are_not_written_to_run_folders(tmp_path, capsys):
     assert without_password("postgresql://me:s:e/cret@db:5432/x") == "postgresql://me:***@db:5432/x"
     assert without_password("sqlite:///a.db") == "sqlite:///a.db" and without_password(None) is None
@@ -277,7 +286,7 @@ def test_check_says_what_would_run_and_writes_nothing(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     for recipe in sorted((REPOSITORY / "recipes" / "search").glob("*.yaml")):
         more = ["task=nb201/cifar10"] if "own_table" in recipe.name else []
-        assert main(["--check", str(recipe), *more]) == 0
+        assert main(["--check", str(recipe), *more, "ranker=surrogate"]) == 0
         said = capsys.readouterr().out
         assert "evaluations = " in said and "time " in said
     assert main(["--check", *NB201, "--ranker", "endpoint:http://127.0.0.1:9#m", "--seeds", "0-4"]) == 0

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def as_server_user() -> dict:
 
 
 @pytest.fixture(name="postgresql")
-def _postgresql(tmp_path_factory):
+def _postgresql():
     """A server of our own on the loopback address; skipped where the server programs or the driver are missing."""
     pytest.importorskip("psycopg2", reason="psycopg2-binary is not installed")
     folders = [None, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
@@ -98,9 +99,8 @@ def _postgresql(tmp_path_factory):
     if initdb is None:
         pytest.skip("no PostgreSQL server programs (Debian: apt-get install postgresql)")
     server = str(Path(initdb).resolve().with_name("postgres"))
-    home = Path(os.path.realpath(tmp_path_factory.mktemp("pg")))
-    for folder in (home, home.parent, home.parent.parent):
-        os.chmod(folder, folder.stat().st_mode | 0o011)
+    home = Path(tempfile.mkdtemp(prefix="pg"))  # not pytest's folder: the server's user could not pass through that
+    os.chmod(home, 0o711)
     data = home / "data"
     data.mkdir()
     if os.geteuid() == 0:
@@ -124,6 +124,7 @@ def _postgresql(tmp_path_factory):
     finally:
         process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: it does not wait for its clients
         process.wait()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.mark.slow
