@@ -5,7 +5,8 @@
     nano:saves/mine           another model folder; nano:saves/mine#mean  both
 
 mean     expected value of the candidate
-ei       expected improvement over the best entry of the history
+ei       expected improvement over the best entry of the history (its logarithm)
+blend    expected improvement where there is any, the mean where there is none: log(ei + 0.003) + 0.3 mean
 ucb      mean + half a standard deviation
 answer   log-likelihood of the candidate's code as the answer, ten candidates a prompt (the paper's way)
 mix      mean and answer, standardised over the candidates, added
@@ -24,17 +25,18 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.evidence import Evidence, gather
+from search.evidence import Evidence, gather, normal_scores, shown
 from search.prompt import format_hash
 from search.prompt_nano import NANO, VALUE_BINS, arrays, bin_centres, value_lines
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.space import Seen
 
 FOLDER = Path(__file__).parents[2] / "models" / "nano"
-MODES = ("mean", "ei", "ucb", "answer", "mix")
-DEFAULT = "mean"
+MODES = ("mean", "ei", "ucb", "blend", "answer", "mix")
+DEFAULT = "blend"
 GROUP = 10
-SHIFTS = (-1.0, 0.0, 1.0)
+SHIFTS = (-1.0, 0.0, 1.0)  # the evidence is read three times, rounded to the bin below, its own and above: less jitter of single tokens
+LEAST_GAIN, MEAN_SHARE = {"ei": 1e-6, "blend": 0.003}, {"ei": 1e-3, "blend": 0.3}
 
 
 class NanoRanker(Ranker):
@@ -63,14 +65,14 @@ class NanoRanker(Ranker):
         start = time.perf_counter()
         evidence = gather(*arrays(history, candidates))
         tokens = 0
-        mean = answer = np.zeros(len(candidates))
+        value = answer = np.zeros(len(candidates))
         if self.mode != "answer":
             odds, tokens = self.distributions(evidence)
-            mean = reading(odds, evidence, history, self.mode)
+            value = reading(odds, history, self.mode)
         if self.mode in ("answer", "mix"):
             answer, more = self.answers(evidence, candidates)
             tokens += more
-        scores = {"answer": answer, "mix": _standard(mean) + _standard(answer)}.get(self.mode, mean)
+        scores = {"answer": answer, "mix": _standard(value) + _standard(answer)}.get(self.mode, value)
         source = self.name if self.mode == DEFAULT else f"{self.name}:{self.mode}"
         return from_scores(candidates, np.round(scores, 5), source, tokens=tokens, seconds=time.perf_counter() - start)
 
@@ -131,24 +133,22 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder} holds no model - the nano ranker needs a trained folder - train yaml/lmsearcher_nano.yaml or use models/nano")
     stamp = folder / "prompt_format.json"
     if not stamp.is_file():
-        raise UserError(f"{folder} does not say which prompt format it learned - expected prompt_format.json - run python -m search.stamp {folder} --format nano")
+        raise UserError(f"{folder} does not say which prompt format it learned - expected prompt_format.json - python -m search.stamp writes it")
     found = json.loads(stamp.read_text(encoding="utf-8"))
     if found.get("format") not in ("nano", "nano_value") or found.get("hash") != format_hash(found["format"]):
-        raise UserError(f"{folder} was trained with format '{found.get('format')}' ({found.get('hash')}) - this version writes other nano prompts - train again")
+        raise UserError(f"{folder} was trained with format '{found.get('format')}' ({found.get('hash')}) - this version writes other nano prompts - train it")
 
 
-def reading(odds: np.ndarray, evidence: Evidence, history: Sequence[Seen], mode: str) -> np.ndarray:
-    """One number per candidate from its value distribution (m, 60): mean, ei or ucb; float64 (m,)."""
+def reading(odds: np.ndarray, history: Sequence[Seen], mode: str) -> np.ndarray:
+    """One number per candidate from its value distribution (m, 60): mean, ei, ucb or blend; float64 (m,)."""
     centres = bin_centres()
     mean = odds @ centres
     if mode == "ucb":
         return mean + 0.5 * np.sqrt(np.maximum(odds @ centres**2 - mean**2, 0.0))
-    if mode == "ei":
-        from search.evidence import normal_scores, shown
-
+    if mode in ("ei", "blend"):
         values = np.array([s.value for s in history], dtype=np.float64)
         best = float(normal_scores(values[shown(values)]).max()) if len(values) else 0.0
-        return np.log(odds @ np.maximum(centres - best, 0.0) + 1e-6) + 1e-3 * mean
+        return np.log(odds @ np.maximum(centres - best, 0.0) + LEAST_GAIN[mode]) + MEAN_SHARE[mode] * mean
     return mean
 
 
