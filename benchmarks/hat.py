@@ -89,27 +89,35 @@ def speed(args: argparse.Namespace) -> int:
 
 def ranking(args: argparse.Namespace) -> int:
     """Spearman correlation of inherited and from-scratch validation loss over random sub-transformers."""
-    from search.tasks import load_task
+    from search.tasks.hat import cache
+    from search.tasks.hat.corpus import SIZES
+    from search.tasks.hat.data import load
     from search.tasks.hat.retrain import retrain
     from search.tasks.hat.space import to_arch
+    from search.tasks.hat.supernet import load_supernet, train_supernet
     from search.tasks.hat.train import validation_loss
 
-    task = load_task("hat", latency_limit=1e9, **({"updates": args.supernet_updates} if args.supernet_updates else {}))
-    task.prepare()
-    codes = task.space.to_codes(task.space.sample(np.random.default_rng(args.seed), args.codes))
-    recipe = replace(
-        get_recipe("embedded-sub", {"space": task.recipe.space, "reduce": task.recipe.reduce, "updates": args.updates}), save_every=args.updates, keep=1
-    )
+    full, recipe = (get_recipe(name, {"updates": updates}) for name, updates in (("embedded", args.supernet_updates), ("embedded-sub", args.updates)))
+    recipe = replace(recipe, save_every=args.updates, keep=1)
+    corpus = load(cache.corpus_folder(SIZES, 1000))
+    supernet = cache.supernet_folder(corpus, full)
+    if not cache.trained(supernet, full):
+        train_supernet(corpus, full, supernet, "cpu")
+    space, shared = load_supernet(corpus, supernet, full)
+    valid = corpus.splits["valid"]
+    batches = [valid.batch(rows) for rows in valid.groups(2 * full.max_tokens)]
+    codes = space.to_codes(space.sample(np.random.default_rng(args.seed), args.codes))
     path = args.out / "ranking.json"
     done = json.loads(path.read_text()) if path.exists() else {}
     for i, code in enumerate(codes):
         if code not in done:
             started = time.perf_counter()
-            model = retrain(task.corpus, recipe, code, args.out / f"{i:02}", task.device, progress=False)
-            done[code] = {"scratch": validation_loss(model, task._batches["valid"]), "inherited": task._score(code, "valid")}
+            model = retrain(corpus, recipe, code, args.out / f"{i:02}", "cpu", progress=False)
+            inherited = validation_loss(shared, batches, to_arch(space, code))
+            done[code] = {"scratch": validation_loss(model, batches), "inherited": inherited}
             write_atomic(path, json.dumps(done, indent=1) + "\n")
             print(f"{i + 1}/{len(codes)} {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-        arch = to_arch(task.space, code)
+        arch = to_arch(space, code)
         print(
             f"{code}  {arch.dec_layers} layers, {arch.enc_embed}/{arch.dec_embed} wide  "
             f"inherited {done[code]['inherited']:.4f}  from scratch {done[code]['scratch']:.4f}",
