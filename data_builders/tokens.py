@@ -34,10 +34,10 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
             yield "\n".join(p for p in (row.get("instruction"), row.get("input")) if p), str(row.get("output", ""))
 
 
-def token_lengths(path: str | Path, folder: str | Path) -> np.ndarray:
-    """Tokens of each row; int64 (rows,). The template's share is measured on the first rows and added to all."""
+def token_lengths(path: str | Path, folder: str | Path, most: int | None = None) -> np.ndarray:
+    """Tokens of each row, or of the first `most`; int64 (rows,). The template's share is measured on the first rows and added to all."""
     tokenizer = load_tokenizer(folder)
-    rows, out, extra = _texts(Path(path)), [], None
+    rows, out, extra = islice(_texts(Path(path)), most), [], None
     while chunk := list(islice(rows, CHUNK)):
         if extra is None:
             extra = template_tokens(tokenizer, chunk[:PROBED])
