@@ -13,25 +13,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.claims import alive, identity
 from search.errors import UserError
 from search.evaluate import Outcome
-from search.journal import Journal, repair
 from search.optuna_tools import code_of, distributions, params_of, quiet
 from search.space import Seen, Space
 
 EXTERNAL = "external"
 ORPHAN_SECONDS = 3.0
-DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("pymysql", "MySQLdb")}
 
 
 @dataclass(frozen=True)
@@ -56,44 +52,6 @@ class Trial:
         """The line of trials.jsonl: the eight fields of the contract, then what this trial has beyond them."""
         out = {k: getattr(self, k) for k in ("number", "code", "arch", "value", "test", "state", "origin", "seconds")}
         return out | {k: v for k in ("reason", "metrics", "constraints") if (v := getattr(self, k))}
-
-
-def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage, str | None]:
-    """An Optuna storage and what had to be repaired: None is memory, a path a journal file, a URL a database or grpc://host:port."""
-    if storage is None:
-        return InMemoryStorage(), None
-    if isinstance(storage, BaseStorage):
-        return storage, None
-    text = str(storage)
-    if "://" not in text:
-        done = repair(text)
-        return JournalStorage(Journal(text)), done
-    try:
-        if text.startswith("grpc://"):
-            from optuna.storages import GrpcStorageProxy
-
-            host, _, port = text.removeprefix("grpc://").partition(":")
-            return GrpcStorageProxy(host=host, port=int(port or 13000)), None
-        return get_storage(_with_driver(text)), None
-    except ImportError as error:
-        scheme = text.split("://")[0]
-        raise UserError(f"storage {scheme} was given but its driver is missing - {', '.join(DRIVERS.get(scheme, ('?',)))} would do - pip install it") from error
-    except Exception as error:
-        raise UserError(f"storage {_address(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check the address") from error
-
-
-def _with_driver(url: str) -> str:
-    """The URL with the database driver that is installed here, where the URL leaves it open."""
-    scheme, _, rest = url.partition("://")
-    installed = (d for d in DRIVERS.get(scheme, ()) if find_spec(d))
-    driver = next(installed, None)
-    return f"{scheme}+{driver.lower()}://{rest}" if driver else url
-
-
-def _address(url: str) -> str:
-    """A URL without user and password, for messages."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 class Store:

@@ -23,7 +23,8 @@ from search.evaluate import Evaluate, Evaluator, judge
 from search.rankers import Context, make_ranker
 from search.rankers.base import Ranker, Ranking
 from search.space import Seen, Space
-from search.store import Store, Trial, open_storage
+from search.storage import open_storage
+from search.store import Store, Trial
 from search.strategies import Setup, Strategy, Suggestion, make_strategy
 
 Transcript = Callable[[Suggestion, "list[Seen]"], None]
