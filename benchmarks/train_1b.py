@@ -80,7 +80,7 @@ def train(config: dict[str, Any], folder: Path, gpus: int, cpu: bool) -> dict[st
     out = Path(config["output_dir"])
     results = json.loads((out / "train_results.json").read_text(encoding="utf-8"))
     log = [json.loads(line) for line in (out / "trainer_log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return {"seconds": results["train_runtime"], "loss": results["train_loss"], "gigabytes": max(float(r.get("vram_reserved", 0.0)) for r in log)}
+    return {"seconds": results["train_runtime"], "loss": results["train_loss"], "gigabytes": max(0.0, *(float(r.get("vram_reserved", 0.0)) for r in log))}
 
 
 def main() -> int:
