@@ -148,13 +148,14 @@ def main() -> int:
     add("--format", default="nano_value", help=", ".join(FORMATS))
     add("--workers", type=int, default=os.cpu_count() or 1)
     add("--per-history", type=int, default=48, help="candidates drawn for each history (nano formats)")
-    add("--answers", type=float, default=0.0, help="rows of format nano per row of nano_value, 0 to 1; they go to NAME_answers.jsonl, those above 240 tokens are left out")
+    add("--answers", type=float, default=0.0, help="rows of format nano per row of nano_value, 0 to 1, in NAME_answers.jsonl (none above 240 tokens)")
     add("--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true")
     add("--name", default=None, help="name in dataset_info.json (default: the file's name)")
     add("--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone")
     args = parser.parse_args()
     if args.samples < 1 or args.workers < 1 or args.seed < 0 or args.per_history < ANSWER_CANDIDATES:
-        raise UserError(f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed}, --per-history {args.per_history} - at least 1, 1, 0 and 10 - correct them")
+        given = f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed}, --per-history {args.per_history}"
+        raise UserError(f"{given} were given - allowed are at least 1, 1, 0 and 10 - correct them")
     if not 0 <= args.answers <= 1:
         raise UserError(f"--answers was given {args.answers} - allowed are 0 to 1 - 0.05 is one answer row for twenty value rows")
     get_format(args.format)

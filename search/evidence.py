@@ -136,11 +136,11 @@ def _fit(kernels: np.ndarray, y: np.ndarray, n: int) -> list[_Fit]:
     density = -0.5 * (residual**2 / variance / scale[..., None] + np.log(variance * scale[..., None])).mean(axis=2)
     pick = np.round(density, 9).argmax(axis=1)
     fits = []
-    for i, l in enumerate(pick):
+    for i, best in enumerate(pick):
         cross = kernels[i, n:] + 1.0
-        spread = 2.0 + NOISES[l] - ((cross @ basis[i]) ** 2) @ gain[i, l]
-        std = np.sqrt(np.maximum(spread * scale[i, l], 1e-6))
-        fits.append(_Fit(kernels[i], cross @ alpha[i, l], std, y - residual[i, l], alpha[i, l], float(density[i, l])))
+        spread = 2.0 + NOISES[best] - ((cross @ basis[i]) ** 2) @ gain[i, best]
+        std = np.sqrt(np.maximum(spread * scale[i, best], 1e-6))
+        fits.append(_Fit(kernels[i], cross @ alpha[i, best], std, y - residual[i, best], alpha[i, best], float(density[i, best])))
     return fits
 
 
