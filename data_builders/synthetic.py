@@ -37,7 +37,7 @@ LONGEST_ANSWER_ROW = 240
 ANSWER_CANDIDATES = 10
 EASY = (6, 0.1)
 VALUE_ANSWER = re.compile(r'"output": "<v\d+>"')
-CODE_FILES = ("responses.py", "trajectories.py", "synthetic.py")
+CODE_FILES = ("terms.py", "responses.py", "trajectories.py", "synthetic.py")
 
 
 def codes_text(codes: np.ndarray) -> list[str]:

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from data_builders.responses import TERMS, sample_layout, sample_world
+from data_builders.responses import sample_layout, sample_world
 from data_builders.synthetic import BLOCK, rows, stream
+from data_builders.terms import TERMS
 from data_builders.trajectories import sample_question
 from search.prompt_nano import VALUE_BINS, bin_centres, value_bins, value_scores, vocabulary
 
