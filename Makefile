@@ -43,10 +43,9 @@ demo: venv
 	@echo "[2/4] a tiny LLaMA from scratch on those rows, with LLaMA-Factory: about two minutes; it proves the pipeline"
 	$(BIN)/llamafactory-cli train yaml/lmsearcher_tiny.yaml
 	$(BIN)/python -m search.stamp saves/lmsearcher_tiny --format paper
-	@echo "[3/4] search on NAS-Bench-201, CIFAR-100: the tiny model and every control at the same budget"
+	@echo "[3/4] search on NAS-Bench-201, CIFAR-100: the shipped nano model, the tiny model, and every control at the same budget"
 	rm -rf runs/demo
-	$(BIN)/python -m search.run --task nb201/cifar100 --ranker chat:yaml/lmsearcher_tiny_chat.yaml --budget 192 --seeds 0-2 \
-		--controls random-ranker,oracle-ranker,random,evolution,local --out runs/demo
+	$(BIN)/python -m search.run --recipe recipes/search/demo.yaml --out runs/demo
 	@echo "[4/4] the report"
 	$(BIN)/python -m search.report runs/demo --out runs/demo/report
 
