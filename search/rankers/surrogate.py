@@ -17,6 +17,7 @@ from search import surrogates
 from search.errors import did_you_mean
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.space import Seen, Space
+from search.threads import single_blas_thread
 
 
 class SurrogateRanker(Ranker):
@@ -43,6 +44,7 @@ class SurrogateRanker(Ranker):
         """One number per candidate, higher is better; float64 (m,)."""
         return prediction.mean
 
+    @single_blas_thread
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         start = time.perf_counter()
         source = self.name if self.mode == self.modes[0] else f"{self.name}:{self.mode}"
