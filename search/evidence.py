@@ -20,6 +20,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from search.threads import single_blas_thread
+
 VIEWS = ("add", "exp", "hier", "count", "ord", "ard", "ordx", "sum", "all")
 NOISES = np.array([0.01, 0.03, 0.1, 0.3, 1.0, 3.0])
 REACH = (0.15, 0.4, 1.0)
@@ -68,6 +70,7 @@ def shown(values: np.ndarray, most: int = MOST) -> np.ndarray:
     return np.sort(np.concatenate([best, late]))
 
 
+@single_blas_thread
 def gather(codes: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> Evidence:
     """The evidence of a history for candidates: uint8 (n, d), float64 (n,) higher is better, uint8 (m, d)."""
     length = len(codes)
