@@ -16,10 +16,12 @@ from typing import Any
 
 from search.errors import UserError, cli, did_you_mean
 from search.options import DEFAULTS, settings, without_password
+from search.threads import wait_asleep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    wait_asleep()
     given, check = settings(argv)
     if check:
         from search.check import check_run

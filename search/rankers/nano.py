@@ -30,6 +30,7 @@ from search.prompt import format_hash
 from search.prompt_nano import NANO, VALUE_BINS, arrays, bin_centres, value_lines
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.space import Seen
+from search.threads import wait_asleep
 
 FOLDER = Path(__file__).parents[2] / "models" / "nano"
 MODES = ("mean", "ei", "ucb", "blend", "answer", "mix")
@@ -51,6 +52,7 @@ class NanoRanker(Ranker):
         self._model: Any = None
         self._tokenizer: Any = None
         check_folder(self.folder)
+        wait_asleep()
 
     @classmethod
     def build(cls, argument: str, context: Context) -> NanoRanker:
