@@ -1,6 +1,7 @@
 """Run folders: a run is a folder with seed-0, seed-1, ... (trials.jsonl and summary.json in each).
 
-It may hold further runs, its controls, in controls/NAME. A running search has no summary.json yet and can be read too.
+A recipe's folder holds one such folder for each arm instead. Either may hold controls in controls/NAME.
+A running search has no summary.json yet and can be read too.
 """
 
 from __future__ import annotations
@@ -38,12 +39,11 @@ def _expand(path: Path) -> list[Run]:
     if (path / "trials.jsonl").is_file():
         return [_run(path, [path])]
     seeds = _seed_folders(path)
-    controls = [(p, _seed_folders(p)) for p in sorted((path / "controls").glob("*")) if p.is_dir()]
-    found = [_run(path, seeds)] if seeds else []
-    found += [_run(p, s) for p, s in controls if s]
-    if not found:
-        nested = [p for p in sorted(path.iterdir()) if p.is_dir() and _seed_folders(p)]
-        found = [run for p in nested for run in _expand(p)]
+    if seeds:
+        found = [_run(path, seeds)]
+    else:
+        found = [run for p in sorted(path.iterdir()) if p.is_dir() and _seed_folders(p) for run in _expand(p)]
+    found += [_run(p, s) for p in sorted((path / "controls").glob("*")) if p.is_dir() and (s := _seed_folders(p))]
     if not found:
         raise UserError(f"{path} holds no run - a run has seed-0/trials.jsonl - start one with `python -m search.run --out {path}`")
     return found

@@ -91,6 +91,13 @@ def test_controls_belong_to_their_run_and_are_marked(tmp_path):
     assert re.search(r"\| nano \|.*\| 6 \|", text)
 
 
+def test_the_arms_of_a_recipe_stand_beside_its_controls(tmp_path):
+    for name in ("nano", "tiny", "controls/local"):
+        write_run(tmp_path / "recipe" / name, rising(2))
+    (section,) = read_sections([tmp_path / "recipe"])
+    assert [(r.label, r.control) for r in section.runs] == [("nano", False), ("tiny", False), ("local", True)]
+
+
 def test_runs_of_one_name_are_told_apart(tmp_path):
     for name in ("one", "two"):
         write_run(write_run(tmp_path / name / "run", rising(2)) / "controls" / "random", rising(2))
