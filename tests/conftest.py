@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,10 @@ def _own_cache(tmp_path_factory):
     os.environ["LMSEARCHER_CACHE"] = str(tmp_path_factory.mktemp("tables"))
     yield
     del os.environ["LMSEARCHER_CACHE"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Processes started in the background inherit an ignored ^C, and so would the programs that the tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
