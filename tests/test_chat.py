@@ -188,6 +188,20 @@ def test_a_history_beyond_the_context_loses_its_least_useful_part(tmp_path):
         latest.rank(history, [s.code for s in random_history(SPACE, 90, seed=3)])
 
 
+@pytest.mark.parametrize("prompt_format", ["paper", "append"])
+def test_a_resumed_search_with_a_cold_cache_is_the_same_search(models, tmp_path, prompt_format):
+    def trials(name: str, *budgets: int) -> list[tuple[str, float]]:
+        for budget in budgets:
+            chosen = ranker(models, "merged", prompt_format, mode="score")
+            study = Study(SPACE, seed=4, ranker=chosen, warmup=3, storage=str(tmp_path / name / "journal.log"))
+            study.run(lambda code, _: float(sum(map(int, code))), budget)
+        return [(t.code, t.value) for t in study.trials]
+
+    whole = trials("whole", 18)
+    assert len(whole) == 18
+    assert trials("stopped", 5, 11, 18) == whole
+
+
 def test_specs_are_read_and_refused_in_one_sentence(tmp_path, folders):
     good = write_chat_yaml(tmp_path / "good.yaml", folders["characters"])
     for argument, message in [
