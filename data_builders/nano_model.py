@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from data_builders.tokenizer import llama_config
 from search.errors import cli, did_you_mean
 from search.prompt_nano import MARK, TOKEN, vocabulary
 
@@ -75,7 +76,7 @@ def smooth_embeddings(tokens: list[str], width: int, seed: int, std: float = 0.1
 def write_start(folder: str | Path, size: str = "small", seed: int = 0) -> Path:
     """Config, tokenizer and starting weights of an untrained model; returns the folder."""
     import torch
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import GenerationConfig, LlamaForCausalLM
 
     if size not in SIZES:
         raise did_you_mean("size", size, SIZES)
@@ -83,20 +84,9 @@ def write_start(folder: str | Path, size: str = "small", seed: int = 0) -> Path:
     folder, tokenizer = Path(folder), build_tokenizer()
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=hidden,
-            intermediate_size=inner,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            max_position_embeddings=8192,
-            initializer_range=0.08,
-            tie_word_embeddings=True,
-            **special,
-        )
-    )
+    config = llama_config(tokenizer, hidden, layers, heads, inner)
+    config.initializer_range = 0.08
+    model = LlamaForCausalLM(config)
     start = smooth_embeddings(tokenizer.convert_ids_to_tokens(range(len(tokenizer))), hidden, seed)
     model.get_input_embeddings().weight.data.copy_(torch.from_numpy(start))
     model.generation_config = GenerationConfig(max_new_tokens=64, do_sample=False, **special)
