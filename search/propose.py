@@ -3,6 +3,8 @@
 kinds  uniform    all candidates uniform over the space (the paper's loop)
        evolution  all candidates are one-digit mutants of the best codes so far
        mixed      half and half
+
+A search that found nothing better for a while looks elsewhere: see `parents`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from search.space import DIGITS, Seen, Space
 KINDS = ("uniform", "evolution", "mixed")
 ENUMERABLE = 100_000
 TRIES = 200
+PATIENCE, LONG_PATIENCE = 12, 36
+APART = 3
 
 
 class Candidate(NamedTuple):
@@ -40,14 +44,15 @@ def propose(
 ) -> list[Candidate]:
     """Up to n fresh candidates; fewer only when the space runs out, none when it is exhausted.
 
-    history: told trials; taken: canonical codes that may not come back (told and pending); top: how many of the best
-    entries are mutated; feasible: filter known before evaluation. A pure function of its arguments and the rng's state.
+    history: told trials; taken: canonical codes that may not come back (told and pending); top: how many entries are
+    mutated, see `parents`; feasible: filter known before evaluation. A pure function of its arguments and the rng's state.
     """
     if kind not in KINDS:
         raise did_you_mean("proposal", kind, KINDS)
     pool: dict[str, Candidate] = {}
     mutants = 0 if kind == "uniform" or not history else n if kind == "evolution" else n // 2
-    _fill(pool, mutants, _mutants(space, history, rng, top), "mutant", space, taken, feasible)
+    stream = _mutants(space, parents(space, history, taken, top, feasible), rng) if mutants else iter(())
+    _fill(pool, mutants, stream, "mutant", space, taken, feasible)
     _fill(pool, n, _uniform(space, rng, n), "uniform", space, taken, feasible)
     if len(pool) < n and space.size <= ENUMERABLE:
         _fill(pool, n, _remaining(space, rng), "uniform", space, taken, feasible)
@@ -74,13 +79,37 @@ def _fill(
                 return
 
 
-def _mutants(space: Space, history: Sequence[Seen], rng: np.random.Generator, top: int) -> Iterator[str]:
-    best = sorted(history, key=lambda s: -s.value)[:top]
-    if not best:
+def parents(space: Space, history: Sequence[Seen], taken: set[str], top: int, feasible: Callable[[str], bool] | None = None) -> list[str]:
+    """The told codes whose mutants are proposed, best first: the `top` best of the history.
+
+    When the last 12 trials brought nothing better, every second step (after 36 every step) takes the best codes of other regions
+    instead: each at least three digits (half of a short code) from every better one taken, and with a neighbour that is neither taken nor infeasible.
+    Without this, a search that settled on a local optimum proposes its exhausted surroundings for ever.
+    """
+    ordered = sorted(history, key=lambda s: -s.value)
+    stalled = len(history) - 1 - max(range(len(history)), key=lambda i: (history[i].value, -i)) if history else 0
+    if stalled < PATIENCE or (stalled < LONG_PATIENCE and stalled % 2):
+        return [s.code for s in ordered[:top]]
+    apart = min(APART, (len(space) + 1) // 2)
+    heads: list[str] = []
+    chosen: list[str] = []
+    for code, _ in ordered:
+        if any(sum(a != b for a, b in zip(code, head)) < apart for head in heads):
+            continue
+        heads.append(code)
+        if any(space.canonical(c) not in taken and (feasible is None or feasible(c)) for c in space.neighbours(code)):
+            chosen.append(code)
+        if len(chosen) == top:
+            break
+    return chosen
+
+
+def _mutants(space: Space, chosen: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
+    if not chosen:
         return
-    parents = space.to_array([s.code for s in best])
+    codes = space.to_array(chosen)
     for _ in range(TRIES):
-        yield from space.to_codes(space.mutate(parents[rng.integers(len(parents), size=16)], rng))
+        yield from space.to_codes(space.mutate(codes[rng.integers(len(codes), size=16)], rng))
 
 
 def _uniform(space: Space, rng: np.random.Generator, n: int) -> Iterator[str]:

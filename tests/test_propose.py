@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.propose import KINDS, propose
+from search.propose import APART, KINDS, LONG_PATIENCE, PATIENCE, parents, propose
 from search.space import Decision, Seen, Space
 
 SPACE = Space.of_sizes([5] * 6)
@@ -27,13 +27,42 @@ def test_ten_fresh_candidates(kind):
     assert len(codes) == len(set(codes)) == 10 and not taken & set(codes)
 
 
+def differ(a: str, b: str) -> int:
+    return sum(x != y for x, y in zip(a, b))
+
+
 def test_mixed_is_half_mutants_of_the_best():
-    history = told(60)
+    history = sorted(told(60), key=lambda s: s.value)
     best = sorted(history, key=lambda s: -s.value)[:5]
     pool = propose(SPACE, history, {s.code for s in history}, np.random.default_rng(2), kind="mixed")
     mutants = [c.code for c in pool if c.origin == "mutant"]
     assert len(mutants) == 5
-    assert all(any(sum(a != b for a, b in zip(m, s.code)) == 1 for s in best) for m in mutants)
+    assert all(any(differ(m, s.code) == 1 for s in best) for m in mutants)
+
+
+def stalled(steps: int) -> list[Seen]:
+    """A basin around 444444 that is evaluated first, then `steps` worse codes."""
+    peak = [Seen("444444", 100.0), *(Seen(c, 90.0 + i) for i, c in enumerate(SPACE.neighbours("444444")[:8]))]
+    rest = [s for s in sorted(told(60), key=lambda s: s.value) if differ(s.code, "444444") > 2]
+    return sorted(peak, key=lambda s: s.value) + [Seen(s.code, s.value) for s in rest[:steps]]
+
+
+@pytest.mark.parametrize("steps", [PATIENCE - 1, PATIENCE, PATIENCE + 1, LONG_PATIENCE, LONG_PATIENCE + 1])
+def test_a_stalled_search_mutates_the_best_of_other_regions(steps: int):
+    elsewhere, history = steps not in (PATIENCE - 1, PATIENCE + 1), stalled(steps)
+    chosen = parents(SPACE, history, {s.code for s in history}, 5)
+    assert len(chosen) == 5
+    apart = [differ(a, b) for i, a in enumerate(chosen) for b in chosen[:i]]
+    assert (min(apart) >= APART) is elsewhere
+    assert chosen[0] == "444444"
+
+
+def test_regions_without_a_fresh_neighbour_are_passed_over():
+    history = stalled(PATIENCE)
+    taken = {s.code for s in history} | set(SPACE.neighbours("444444"))
+    chosen = parents(SPACE, history, taken, 5)
+    assert len(chosen) == 5 and "444444" not in chosen and all(differ(c, "444444") >= APART for c in chosen)
+    assert parents(SPACE, history, taken, 5, feasible=lambda c: False) == []
 
 
 def test_without_history_everything_is_uniform():
