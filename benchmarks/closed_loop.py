@@ -67,47 +67,56 @@ def rank_methods(table: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(table, map(float, ranks), strict=True))
 
 
-def results(curves: Mapping[str, Mapping[str, np.ndarray]], points: Sequence[int]) -> dict[str, Any]:
-    """All numbers from {case: {method: best values (seeds, budget)}}; a method must have every case."""
+def results(
+    curves: Mapping[str, Mapping[str, np.ndarray]], points: Sequence[int], earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """All numbers from {case: {method: best values (seeds, budget)}}; a method must have every case, but not every point.
+
+    earlier: a result file of the same cases; methods that are not in curves are taken from it.
+    """
     out: dict[str, Any] = {"regret": {}, "value": {}, "rank": {}, "mean_regret": {}, "against_control": {}}
-    for p in points:
-        means: dict[str, dict[str, float]] = {}
-        out["regret"][str(p)], out["value"][str(p)] = {}, {}
-        for case, methods in curves.items():
-            normal = {m: regrets(case, c)[:, p - 1] for m, c in methods.items()}
-            means[case] = {m: float(r.mean()) for m, r in normal.items()}
-            out["regret"][str(p)][case] = {m: _triple(r) for m, r in normal.items()}
-            out["value"][str(p)][case] = {m: _triple(c[:, p - 1]) for m, c in methods.items()}
-        ranks = {case: rank_methods(row) for case, row in means.items()}
-        methods = list(next(iter(curves.values())))
-        out["rank"][str(p)] = {m: _triple([r[m] for r in ranks.values()]) for m in methods}
-        out["mean_regret"][str(p)] = {m: _triple([row[m] for row in means.values()]) for m in methods}
-        if CONTROL in methods:
-            gaps = {m: [row[CONTROL] - row[m] for row in means.values()] for m in methods if m != CONTROL}
-            out["against_control"][str(p)] = {m: {"gain": _triple(g), "wins": float(np.mean(np.array(g) > 0))} for m, g in gaps.items()}
+    for p in map(str, points):
+        for kind in ("regret", "value"):
+            out[kind][p] = {}
+            for case, methods in curves.items():
+                row = {m: v for m, v in ((earlier or {}).get(kind, {}).get(p, {}).get(case, {})).items() if m not in methods}
+                for m, c in methods.items():
+                    if c.shape[1] >= int(p):
+                        row[m] = _triple((regrets(case, c) if kind == "regret" else c)[:, int(p) - 1])
+                out[kind][p][case] = row
+        means = {case: {m: v[0] for m, v in row.items()} for case, row in out["regret"][p].items()}
+        ranks = [rank_methods(row) for row in means.values()]
+        names = list(next(iter(means.values())))
+        out["rank"][p] = {m: _triple([r[m] for r in ranks]) for m in names}
+        out["mean_regret"][p] = {m: _triple([row[m] for row in means.values()]) for m in names}
+        if CONTROL in names:
+            gaps = {m: [row[CONTROL] - row[m] for row in means.values()] for m in names if m != CONTROL}
+            out["against_control"][p] = {m: {"gain": _triple(g), "wins": float(np.mean(np.array(g) > 0))} for m, g in gaps.items()}
     return out
 
 
 def markdown(found: Mapping[str, Any], about: str, values: bool) -> str:
-    """Ranks and mean regrets of the methods, then a table per budget."""
+    """Ranks and mean regrets of the methods, then a table per budget; a method that was not run that far has a dash."""
     points = list(found["rank"])
-    order = sorted(found["rank"][points[-1]], key=lambda m: found["rank"][points[-1]][m][0])
+    last = {m: ranks[m][0] for p in points for ranks in [found["rank"][p]] for m in ranks}
+    order = sorted(last, key=last.__getitem__)
     rule = "|---" * (2 * len(points) + 2) + "|"
     header = ["method", *(f"mean rank @{p}" for p in points), *(f"regret @{p}" for p in points), "beats control"]
     lines = [f"{about}\n", "| " + " | ".join(header) + " |", rule]
     for m in order:
-        ranks = [f"{found['rank'][p][m][0]:.2f}" for p in points]
-        means = [f"{found['mean_regret'][p][m][0]:.4f}" for p in points]
-        wins = " ".join(f"{found['against_control'][p][m]['wins']:.0%}" for p in points) if m in found["against_control"].get(points[0], {}) else "–"
+        ranks = [f"{found['rank'][p][m][0]:.2f}" if m in found["rank"][p] else "–" for p in points]
+        means = [f"{found['mean_regret'][p][m][0]:.4f}" if m in found["mean_regret"][p] else "–" for p in points]
+        wins = " ".join(f"{found['against_control'][p][m]['wins']:.0%}" for p in points if m in found["against_control"].get(p, {})) or "–"
         lines.append(f"| {m} | " + " | ".join(ranks + means) + f" | {wins} |")
     parts = ["\n".join(lines)]
     for kind, title in (("value", "best value"), ("regret", "normalised regret")) if values else (("regret", "normalised regret"),):
         for p in points:
-            lines = [f"**@{p}, {title}** (mean over seeds [95 % bootstrap interval])\n", "| table | " + " | ".join(order) + " |"]
-            lines.append("|---" * (len(order) + 1) + "|")
+            here = [m for m in order if m in found["rank"][p]]
+            lines = [f"**@{p}, {title}** (mean over seeds [95 % bootstrap interval])\n", "| table | " + " | ".join(here) + " |"]
+            lines.append("|---" * (len(here) + 1) + "|")
             digits = 4 if kind == "regret" else 2
             for case, row in found[kind][p].items():
-                lines.append(f"| {case} | " + " | ".join(f"{row[m][0]:.{digits}f} [{row[m][1]:.{digits}f}, {row[m][2]:.{digits}f}]" for m in order) + " |")
+                lines.append(f"| {case} | " + " | ".join(f"{row[m][0]:.{digits}f} [{row[m][1]:.{digits}f}, {row[m][2]:.{digits}f}]" for m in here) + " |")
             parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -117,12 +126,24 @@ def _triple(x: Any) -> list[float]:
     return [i.mean, i.low, i.high]
 
 
-def _limits(texts: Sequence[str]) -> dict[str, int]:
+def _limits(option: str, texts: Sequence[str]) -> dict[str, int]:
     """METHOD=N options as {method: N}."""
     pairs = [t.rpartition("=") for t in texts]
-    if not all(m and n.isdigit() for m, _, n in pairs):
-        raise UserError(f"--seeds-of {' '.join(texts)} was given - METHOD=NUMBER is allowed - e.g. gp=5")
+    if not all(m and n.isdigit() and int(n) for m, _, n in pairs):
+        raise UserError(f"{option} {' '.join(texts)} was given - METHOD=NUMBER is allowed - e.g. gp=5")
     return {m: int(n) for m, _, n in pairs}
+
+
+def _earlier(path: Path | None, cases: Sequence[str]) -> dict[str, Any] | None:
+    """The numbers of a result file of the same tables."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise UserError(f"--earlier {path} does not exist - a closed_loop*.json of an earlier run is needed")
+    found = json.loads(path.read_text())
+    if found.get("cases") != list(cases):
+        raise UserError(f"--earlier {path} has other tables ({', '.join(found.get('cases', []))}) - name the same with --case, or leave --earlier out")
+    return found
 
 
 def main() -> int:
@@ -132,6 +153,8 @@ def main() -> int:
     parser.add_argument("--case", action="append", help=f"tables of benchmarks/cases.py, repeatable (default: {', '.join(LOOP)})")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--seeds-of", action="append", default=[], metavar="METHOD=N", help="fewer seeds of a slow method")
+    parser.add_argument("--budget-of", action="append", default=[], metavar="METHOD=N", help="fewer evaluations of a slow method")
+    parser.add_argument("--earlier", type=Path, metavar="JSON", help="take methods that are not run from this earlier result file (same tables)")
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--fresh", action="append", default=[], metavar="METHOD")
@@ -142,23 +165,24 @@ def main() -> int:
     args = parser.parse_args()
     shipped = (Path(__file__).resolve().parents[1] / "models" / "nano" / "config.json").is_file()
     methods = list(dict.fromkeys([*(args.method or ([NANO] if shipped else []) + list(METHODS)), *args.also]))
-    cases, limits = present(args.case or list(LOOP), searchable=True), _limits(args.seeds_of)
+    cases, limits = present(args.case or list(LOOP), searchable=True), _limits("--seeds-of", args.seeds_of)
+    budgets, earlier = {m: args.budget for m in methods} | _limits("--budget-of", args.budget_of), _earlier(args.earlier, cases)
     seeds = {m: range(min(args.seeds, limits.get(m, args.seeds))) for m in methods}
     folders = {m: args.cache / plain(f"{m}|{stamp(m.rpartition('+')[0] or m)}") for m in methods}
     files = {(m, c, s): folders[m] / f"{plain(c)}-{s}.json" for m in methods for c in cases for s in seeds[m]}
     todo: dict[tuple[str, str], list[int]] = {}
     for (m, c, s), path in files.items():
-        if m in args.fresh or len(kept(path)) < args.budget:
+        if m in args.fresh or len(kept(path)) < budgets[m]:
             todo.setdefault((m, c), []).append(s)
     with ProcessPoolExecutor(args.processes) as pool:
-        jobs = [pool.submit(work, m, c, part, args.budget, [files[m, c, s] for s in part]) for (m, c), all_ in todo.items() for part in _parts(all_)]
+        jobs = [pool.submit(work, m, c, part, budgets[m], [files[m, c, s] for s in part]) for (m, c), all_ in todo.items() for part in _parts(all_)]
         bar = tqdm(total=sum(map(len, todo.values())), desc="searches", disable=None)
         for job in as_completed(jobs):
             bar.update(job.result())
         bar.close()
-    curves = {c: {m: np.array([kept(files[m, c, s])[: args.budget] for s in seeds[m]]) for m in methods} for c in cases}
-    found = results(curves, [p for p in POINTS if p <= args.budget])
-    exceptions = "".join(f", {m} {n}" for m, n in limits.items())
+    curves = {c: {m: np.array([kept(files[m, c, s])[: budgets[m]] for s in seeds[m]]) for m in methods} for c in cases}
+    found = results(curves, [p for p in POINTS if p <= args.budget], earlier)
+    exceptions = "".join(f", {m} {n}" for m, n in limits.items()) + "".join(f", {m} to {budgets[m]}" for m in methods if budgets[m] < args.budget)
     about = f"{len(cases)} tables, {args.seeds} seeds{exceptions}, budget {args.budget}; 'beats control': share of tables ahead of {CONTROL} at each budget."
     text = markdown(found, about, args.values)
     print(text.split("\n\n")[0], "\n\n" + text.split("\n\n")[1])

@@ -82,6 +82,14 @@ def test_searches_are_kept_and_serve_shorter_budgets(tmp_path):
     shorter = json.loads((tmp_path / "out" / "closed_loop_short.json").read_text())
     assert shorter["regret"]["50"] == longer["regret"]["50"] and list(shorter["rank"]) == ["25", "50"]
     assert "best value" in (tmp_path / "out" / "closed_loop_short.md").read_text()
+    merge = ["--method", "random", "--budget", "60", "--budget-of", "random=30", "--earlier", str(tmp_path / "out" / "closed_loop.json"), "--name", "merged"]
+    third = bench("closed_loop", *where, *merge)
+    assert third.returncode == 0, third.stderr
+    merged = json.loads((tmp_path / "out" / "closed_loop_merged.json").read_text())
+    assert set(merged["rank"]["25"]) == {"random", "evolution", "random+mixed"} and set(merged["rank"]["50"]) == {"evolution", "random+mixed"}
+    assert merged["regret"]["50"] == longer["regret"]["50"] and "| random |" in third.stdout
+    other = bench("closed_loop", *where[:4], "--case", "nb201/cifar10", *merge)
+    assert other.returncode == 2 and "other tables" in other.stderr
 
 
 def test_the_exam_on_all_tables_writes_and_reuses_its_answers(tmp_path):
