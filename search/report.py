@@ -139,13 +139,13 @@ def _tests(run: Run) -> Interval:
 
 
 def _metrics(trial: Any) -> dict[str, float]:
-    """What a trial recorded beside its value: further metrics and constraints."""
-    found = {**constraints(trial)}
+    """What a trial recorded beside its value: further metrics, and constraints that are not the slack of one of them (latency of latency_ms)."""
+    found: dict[str, float] = {}
     for key in ("info", "metrics"):
         extra = trial.get(key)
         if isinstance(extra, dict):
             found |= {str(k): float(v) for k, v in extra.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)}
-    return found
+    return {k: v for k, v in constraints(trial).items() if not any(name.startswith(f"{k}_") for name in found)} | found
 
 
 def _other_metrics(section: Section) -> list[str]:

@@ -202,3 +202,10 @@ def test_reports_read_what_search_run_writes(tmp_path):
     for run in section.runs:
         for seed, curve in zip(run.seeds, run.anytime(), strict=True):
             assert curve.tolist() == pytest.approx(seed.summary["anytime"])
+
+
+def test_a_constraint_beside_its_own_measurement_is_not_a_second_metric():
+    from search.report import _metrics
+
+    trial = {"constraints": {"latency": -3.5, "size": -1.0}, "info": {"latency_ms": 24.5, "note": "text"}}
+    assert _metrics(trial) == {"size": -1.0, "latency_ms": 24.5}
