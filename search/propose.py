@@ -21,7 +21,7 @@ from search.space import DIGITS, Seen, Space
 KINDS = ("uniform", "evolution", "mixed")
 ENUMERABLE = 100_000
 TRIES = 200
-PATIENCE, LONG_PATIENCE = 12, 36
+PATIENCE, LONG_PATIENCE = 20, 40
 APART = 3
 
 
@@ -82,7 +82,7 @@ def _fill(
 def parents(space: Space, history: Sequence[Seen], taken: set[str], top: int, feasible: Callable[[str], bool] | None = None) -> list[str]:
     """The told codes whose mutants are proposed, best first: the `top` best of the history.
 
-    When the last 12 trials brought nothing better, every second step (after 36 every step) takes the best codes of other regions
+    When the last 20 trials brought nothing better, every second step (after 40 every step) takes the best codes of other regions
     instead: each at least three digits (half of a short code) from every better one taken, and with a neighbour that is neither taken nor infeasible.
     Without this, a search that settled on a local optimum proposes its exhausted surroundings for ever.
     """
