@@ -4,7 +4,7 @@ every evidence token is one token.
     python -m data_builders.nano_model models/nano_start --size small --seed 0
 
 Weights start random. Tokens that are levels of one quantity (bins of a prediction, of a value) start alike when the levels are
-near: random smooth curves over the level. What the levels mean is left to training.
+near: random smooth curves over the level. Tokens of one decision, and of one option, have a part in common. What they mean is left to training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from data_builders.tokenizer import llama_config
 from search.errors import cli, did_you_mean
 from search.prompt_nano import MARK, TOKEN, vocabulary
 
-SIZES = {"tiny": (64, 2, 4, 192), "small": (128, 3, 4, 384), "base": (192, 4, 6, 576)}
+SIZES = {"tiny": (64, 2, 4, 192), "light": (96, 3, 4, 256), "small": (128, 3, 4, 384), "base": (192, 4, 6, 576)}
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 CHAT = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}"
@@ -70,6 +70,12 @@ def smooth_embeddings(tokens: list[str], width: int, seed: int, std: float = 0.1
             for wave in range(1, WAVES + 1):
                 curve += np.cos(np.pi * wave * column[:, None] + rng.uniform(0, np.pi, width)) * rng.normal(size=width) * 2.0 / wave
         table[rows] = 0.15 * table[rows] + std * curve / max(float(curve.std()), 1e-9)
+    marks = [(i, *map(int, match.groups())) for i, token in enumerate(tokens) if (match := re.fullmatch(r"<(\d+)\.(\d)>", token))]
+    if marks:
+        rows, decisions, options = np.array(marks).T
+        pitch, phase = np.exp(rng.uniform(np.log(0.1), np.log(2.5), width)), rng.uniform(0, 2 * np.pi, width)
+        place = 2**0.5 * np.cos(decisions[:, None] * pitch + phase)  # so that "the next decision" is one turn for all of them
+        table[rows] = 0.15 * table[rows] + std * (place + rng.normal(size=(options.max() + 1, width))[options]) / 2**0.5
     return table.astype(np.float32)
 
 

@@ -1,7 +1,8 @@
 """Optuna's own samplers as strategies: asked in a scratch study in memory that holds what was told.
 
 A fresh sampler is seeded at every step, so that these too depend only on (seed, told trials) and can be resumed. Codes
-that come back are asked again unless `Setup.repeats` is set (TPE repeats a quarter of its codes on NAS-Bench-201).
+that come back are asked again unless `Setup.repeats` is set (TPE repeats a quarter of its codes on NAS-Bench-201): TPE up to
+20 times, the Gaussian process up to 4 times, as each of its questions costs up to a second; then a uniform code is taken.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from search.strategies import Setup, Strategy, Suggestion
 if TYPE_CHECKING:
     import optuna
 
-ASKS = 20
-
 
 class OptunaStrategy(Strategy):
-    """Any Optuna sampler over one categorical parameter per decision."""
+    """Any Optuna sampler over one categorical parameter per decision. asks: how often it is asked for a code that is new."""
+
+    asks = 20
 
     def __init__(self, setup: Setup):
         super().__init__(setup)
@@ -41,7 +42,7 @@ class OptunaStrategy(Strategy):
         from search.optuna_tools import code_of, distributions
 
         space, study = self.setup.space, self._study(history)
-        for attempt in range(ASKS):
+        for attempt in range(self.asks):
             study.sampler = self.sampler(int(np.random.default_rng([self.setup.seed, step, attempt]).integers(2**31)))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -50,7 +51,7 @@ class OptunaStrategy(Strategy):
             code = code_of(space, trial.params)
             if self.setup.allowed(code, taken):
                 return Suggestion(code, self.name)
-        return self.setup.fresh(np.random.default_rng([self.setup.seed, step, ASKS]), taken, "uniform")
+        return self.setup.fresh(np.random.default_rng([self.setup.seed, step, self.asks]), taken, "uniform")
 
     def _study(self, history: Sequence[Seen]) -> optuna.Study:
         import optuna
@@ -84,6 +85,7 @@ class GP(OptunaStrategy):
     """Gaussian process with expected improvement (Optuna's GPSampler; needs torch)."""
 
     name = "gp"
+    asks = 4
 
     def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         import optuna

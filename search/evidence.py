@@ -71,10 +71,13 @@ def shown(values: np.ndarray, most: int = MOST) -> np.ndarray:
 
 
 @single_blas_thread
-def gather(codes: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> Evidence:
-    """The evidence of a history for candidates: uint8 (n, d), float64 (n,) higher is better, uint8 (m, d)."""
+def gather(codes: np.ndarray, values: np.ndarray, candidates: np.ndarray, most: int = MOST) -> Evidence:
+    """The evidence of a history for candidates: uint8 (n, d), float64 (n,) higher is better, uint8 (m, d).
+
+    most: how many entries of the history are used, see `shown`.
+    """
     length = len(codes)
-    kept = shown(values)
+    kept = shown(values, most)
     told, y, new = codes[kept].astype(np.int64), normal_scores(np.asarray(values, dtype=np.float64)[kept]), candidates.astype(np.int64)
     n, d, m = len(told), new.shape[1], len(new)
     if n < FEW:

@@ -148,6 +148,8 @@ FORMATS: dict[str, Format | str] = {
     "release": Format("release", "", "", "{code}|{value},", "", "", "{code};", "", True, "unit", 200),
     "nano": "search.prompt_nano:NANO",
     "nano_value": "search.prompt_nano:NANO_VALUE",
+    "raw_marks": "search.prompt_raw:RAW_MARKS",
+    "raw_digits": "search.prompt_raw:RAW_DIGITS",
 }
 
 
@@ -163,8 +165,12 @@ def get_format(name: str) -> Format:
 
 
 def format_hash(name: str) -> str:
-    """12 hex digits that change when the text of a format changes: the hash of a fixed example rendered with it."""
+    """12 hex digits that change when the text of a format changes: the hash of a fixed example rendered with it.
+
+    Formats that one model learns together (`family`) share one hash.
+    """
     history = [Seen("0123", 71.25), Seen("3210", 64.5), Seen("2222", 70.0), Seen("0000", 12.0), Seen("1111", 68.125), Seen("0101", 66.0)]
     losses = [Seen(s.code, -s.value / 1000) for s in history]
-    texts = [get_format(name).render(h, ["0120", "3333"]).text for h in (history, losses)]
+    family = getattr(get_format(name), "family", (name,))
+    texts = [get_format(n).render(h, ["0120", "3333"]).text for n in family for h in (history, losses)]
     return hashlib.sha256("\x00".join(texts).encode()).hexdigest()[:12]

@@ -1,10 +1,12 @@
 """The prompt formats of the nano searcher: evidence about candidates instead of raw history lines.
 
-nano_value   per candidate one line of 22 tokens: four of context, then for each view of `search.evidence` how far it can be
-             trusted and what it predicts; the answer is a value token, so the model gives a distribution over values
-nano         ten candidates in one prompt, each its code with the predictions of four views; the answer is the bare code
+nano_value   per candidate one line of 25 tokens: four of context; the plain and the trust-weighted average over the views of
+             `search.evidence` and how far they disagree; then for each view how far it can be trusted and what it predicts.
+             The answer is a value token, so the model gives a distribution over values
+nano         ten candidates in one prompt, each with the two averages and its code, the one with the highest average last;
+             the answer is a code. Codes are written with one token per decision and option: 302 is <0.3><1.0><2.2>
 
-    <n:4><d:3><o:3><s:5><add~35><add:40>...=   ->   <v41>
+    <n:4><d:3><o:3><s:5><avg:71><wav:73><gap:2><add~35><add:40>...=   ->   <v41>
 
 Values are normal scores of the history (0: median entry). A value token is a bin of 0.15; above the best and below the worst
 entry the scale goes on with the distance in units of (best - median). See `value_scores` for the map and its inverse side.
@@ -29,12 +31,15 @@ OPTIONS = (2.5, 3.5, 4.5, 5.5, 7.5, 10.5)
 SPREADS = (0.3, 0.45, 0.55, 0.65, 0.75, 0.85)
 SKILLS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 STDS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1)
+GAPS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7)
 MEAN_STEP, MEAN_BINS = 0.1, 64
+AVERAGE_STEP, AVERAGE_BINS = 0.05, 128
+SHIFTS = (-1 / 3, 0.0, 1 / 3)  # a line is read once with each: three roundings tell more than one
 VALUE_STEP, VALUE_BINS = 0.15, 60
 OVERSHOOT = 0.8
-BRIEF = ("sum", "hier", "all", "ard")
+MARKED = (48, 10)  # decisions and options that have tokens of their own; what is beyond is written as the bare character
 MARK = "="
-TOKEN = r"<[a-z]+[:~]?\d+>|[\s\S]"
+TOKEN = r"<(?:[a-z]+[:~]?\d+|\d+\.\d)>|[\s\S]"
 
 
 def value_scores(values: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -63,11 +68,23 @@ def bin_centres() -> np.ndarray:
 def vocabulary() -> list[str]:
     """Every evidence token, in a fixed order: context, trust and prediction of each view, values."""
     context = [("n", LENGTHS), ("d", DECISIONS), ("o", OPTIONS), ("s", SPREADS)]
-    tokens = [f"<{name}:{i}>" for name, edges in context for i in range(len(edges) + 1)]
+    tokens = [f"<{name}:{i}>" for name, edges in (*context, ("gap", GAPS)) for i in range(len(edges) + 1)]
+    tokens += [f"<{name}:{i}>" for name in ("avg", "wav") for i in range(AVERAGE_BINS)]
     for view in VIEWS:
         tokens += [f"<{view}~{i}{j}>" for i in range(len(SKILLS) + 1) for j in range(len(STDS) + 1)]
         tokens += [f"<{view}:{i}>" for i in range(MEAN_BINS)]
-    return tokens + [f"<v{i}>" for i in range(VALUE_BINS)]
+    tokens += [f"<v{i}>" for i in range(VALUE_BINS)]
+    return tokens + [f"<{j}.{o}>" for j in range(MARKED[0]) for o in range(MARKED[1])]
+
+
+def code_text(code: str) -> str:
+    """A code as nano answers write it: <0.3><1.0><2.2> for 302."""
+    return "".join(f"<{j}.{c}>" if j < MARKED[0] and c in DIGITS[: MARKED[1]] else c for j, c in enumerate(code))
+
+
+def code_of(text: str) -> str:
+    """The inverse of `code_text`."""
+    return re.sub(r"<\d+\.(\d)>", r"\1", text)
 
 
 def context_text(evidence: Evidence) -> str:
@@ -79,17 +96,32 @@ def context_text(evidence: Evidence) -> str:
 def value_lines(evidence: Evidence, shift: float = 0.0) -> list[str]:
     """One evidence line per candidate. shift moves the borders of the prediction bins by that share of a bin (0 as trained)."""
     head = context_text(evidence)
-    bins = _mean_bins(evidence.mean, shift)
+    averages = average_texts(evidence, shift)
+    bins = _bins(evidence.mean, MEAN_STEP, MEAN_BINS, shift)
     skills = np.searchsorted(SKILLS, evidence.skill)
     stds = np.searchsorted(STDS, evidence.std)
+    gaps = np.searchsorted(GAPS, np.round(evidence.mean.std(axis=1), 6))
     return [
-        head + "".join(f"<{view}~{skills[v]}{stds[c, v]}><{view}:{bins[c, v]}>" for v, view in enumerate(VIEWS))
+        head + averages[c] + f"<gap:{gaps[c]}>" + "".join(f"<{view}~{skills[v]}{stds[c, v]}><{view}:{bins[c, v]}>" for v, view in enumerate(VIEWS))
         for c in range(len(bins))
     ]
 
 
-def _mean_bins(mean: np.ndarray, shift: float = 0.0) -> np.ndarray:
-    return np.clip(np.floor(np.round(mean / MEAN_STEP + shift, 6)) + MEAN_BINS // 2, 0, MEAN_BINS - 1).astype(np.int64)
+def average_texts(evidence: Evidence, shift: float = 0.0) -> list[str]:
+    """The two average tokens of each candidate: every view counts alike, and by the square of its skill."""
+    trust = np.maximum(evidence.skill, 0.0) ** 2 + 0.05
+    both = np.stack([evidence.mean.mean(axis=1), evidence.mean @ trust / trust.sum()], axis=1)
+    return [f"<avg:{a}><wav:{w}>" for a, w in _bins(both, AVERAGE_STEP, AVERAGE_BINS, shift)]
+
+
+def _bins(mean: np.ndarray, step: float, count: int, shift: float) -> np.ndarray:
+    return np.clip(np.floor(np.round(mean / step + shift, 6)) + count // 2, 0, count - 1).astype(np.int64)
+
+
+def promise(evidence: Evidence, candidates: Sequence[str]) -> list[int]:
+    """Candidate indices in the order of the views' average prediction, best last; equal ones by their code."""
+    average = np.round(evidence.mean.mean(axis=1), 6)
+    return sorted(range(len(candidates)), key=lambda c: (average[c], candidates[c]))
 
 
 def arrays(history: Sequence[Seen], candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -112,6 +144,11 @@ class NanoFormat:
 
     name: str
     answer: bool
+    family: tuple[str, ...] = ("nano", "nano_value")
+
+    def answer_text(self, code: str) -> str:
+        """How an answer spells a code (a value stays as it is)."""
+        return code_text(code) if self.answer else code
 
     def render(self, history: Sequence[Seen], candidates: Sequence[str]) -> Prompt:
         """The prompt for this history (told order, higher is better) and these candidates."""
@@ -122,13 +159,13 @@ class NanoFormat:
         """The prompt text from evidence that was gathered already."""
         if not self.answer:
             return "\n".join(value_lines(evidence))
-        bins, columns = _mean_bins(evidence.mean), [VIEWS.index(view) for view in BRIEF]
-        lines = ["".join(f"<{VIEWS[v]}:{bins[c, v]}>" for v in columns) + code for c, code in enumerate(candidates)]
+        averages = average_texts(evidence)
+        lines = [averages[c] + code_text(candidates[c]) for c in promise(evidence, candidates)]
         return context_text(evidence) + "".join("\n" + line for line in lines)
 
     def parse(self, answer: str, candidates: Sequence[str]) -> str | None:
         """The candidate that an answer names; None when it names none or several (value answers never name one)."""
-        named = {word for word in re.findall(r"[0-9a-z]+", answer) if word in set(candidates)}
+        named = {word for word in re.findall(r"[0-9a-z]+", code_of(answer)) if word in set(candidates)}
         return named.pop() if self.answer and len(named) == 1 else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from data_builders.synthetic import codes_text
 from data_builders.trajectories import sample_question
 from search.errors import UserError
 from search.prompt import format_hash, get_format
-from search.prompt_nano import NANO, vocabulary
+from search.prompt_nano import NANO, code_of, code_text, vocabulary
 from search.rankers import Context, make_ranker
-from search.rankers.nano import FOLDER, MODES, NanoRanker
+from search.rankers.nano import ANSWERS, FOLDER, MODES, NanoRanker
 from search.space import Seen, Space
 
 SPACE = Space.of_sizes([4, 4, 4, 3, 3])
@@ -42,13 +43,25 @@ def test_formats_are_registered_and_render_one_line_a_candidate():
     history, candidates, _ = asked()
     value, answer = (get_format(name).render(history, candidates) for name in ("nano_value", "nano"))
     assert len(value.input.split("\n")) == len(candidates) == len(answer.input.split("\n")) - 1
-    assert all(code in answer.input for code in candidates)
-    assert len(format_hash("nano")) == 12 != format_hash("nano_value")
+    assert all(code_text(code) in answer.input for code in candidates)
+    assert len(format_hash("nano")) == 12 and format_hash("nano") == format_hash("nano_value") != format_hash("raw_marks")
 
 
 def test_answers_are_parsed_or_refused():
-    assert NANO.parse(" 0123\n", ["0123", "3210"]) == "0123"
+    assert NANO.parse(" 0123\n", ["0123", "3210"]) == "0123" == NANO.parse(code_text("0123"), ["0123", "3210"])
     assert NANO.parse("9999", ["0123"]) is None and NANO.parse("0123 3210", ["0123", "3210"]) is None
+
+
+@pytest.mark.parametrize("code", ["302", "0" * 48 + "a9", "9a" * 30])
+def test_marked_codes_come_back(code: str):
+    assert code_of(code_text(code)) == code and "<0." in code_text("0" + code)
+
+
+def test_the_most_promising_candidate_stands_last_whatever_the_order():
+    history, candidates, _ = asked()
+    text, turned = NANO.render(history, candidates).input, NANO.render(history, candidates[::-1]).input
+    averages = [int(x) for x in re.findall(r"<avg:(\d+)>", text)]
+    assert text == turned and averages == sorted(averages)
 
 
 @pytest.mark.parametrize("code", ["01", "0A"])
@@ -61,8 +74,8 @@ def test_every_token_is_one_token():
     tokenizer = build_tokenizer()
     history, candidates, _ = asked()
     line = get_format("nano_value").render(history, candidates[:1]).input
-    assert len(tokenizer(line, add_special_tokens=False)["input_ids"]) == 22
-    assert len(tokenizer("0a3z", add_special_tokens=False)["input_ids"]) == 4
+    assert len(tokenizer(line, add_special_tokens=False)["input_ids"]) == 25
+    assert len(tokenizer("0a3z", add_special_tokens=False)["input_ids"]) == len(tokenizer(code_text("0a3z"), add_special_tokens=False)["input_ids"]) == 4
     assert tokenizer.unk_token_id not in tokenizer(line + get_format("paper").render(history, candidates).text)["input_ids"]
     assert set(vocabulary()) <= set(tokenizer.get_vocab())
 
@@ -74,9 +87,10 @@ def test_near_levels_start_alike():
     assert near < far and np.array_equal(table, smooth_embeddings(tokens, 64, 0))
 
 
-def test_shipped_folder_is_light_and_stamped():
-    assert sum(f.stat().st_size for f in FOLDER.iterdir()) < 10e6
-    stamp = json.loads((FOLDER / "prompt_format.json").read_text())
+@pytest.mark.parametrize("folder", [FOLDER, ANSWERS])
+def test_shipped_folders_are_light_and_stamped(folder: Path):
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 5e6
+    stamp = json.loads((folder / "prompt_format.json").read_text())
     assert stamp["hash"] == format_hash(stamp["format"])
 
 
@@ -104,6 +118,18 @@ def test_order_of_candidates_and_history_does_not_matter(ranker: NanoRanker):
     assert one.keys() == other.keys() and np.allclose([one[c] for c in candidates], [other[c] for c in candidates], atol=2e-5)
 
 
+def test_the_answer_reading_ranks_too(ranker: NanoRanker):
+    """The likelihood of a code as the answer picks far better than chance, with more candidates than fit one prompt as well."""
+    answer = NanoRanker(mode="answer")
+    for count in (10, 23):
+        marks = []
+        for seed in range(12):
+            history, candidates, values = asked(seed, m=count)
+            ranking = answer.rank(history, candidates)
+            marks.append((values < values[candidates.index(ranking.best)]).mean() * count / (count - 1))
+        assert np.mean(marks) > 0.7
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_every_reading_answers_with_a_candidate(mode: str):
     history, candidates, values = asked(3, n=40)
@@ -126,7 +152,7 @@ def test_constant_histories_are_answered(ranker: NanoRanker):
     assert ranker.rank([Seen(s.code, 1.0) for s in history], candidates).best in candidates
 
 
-@pytest.mark.parametrize("spec", ["nano:meen", "nano:no/such/folder", "nano:#sideways"])
+@pytest.mark.parametrize("spec", ["nano:meen", "nano:no/such/folder", "nano:#sideways", "nano:?shown=2", "nano:?show=50"])
 def test_wrong_specs_say_what_is_allowed(spec: str):
     with pytest.raises(UserError):
         make_ranker(spec, Context(SPACE))

@@ -23,7 +23,7 @@ from search.space import Space
 ROOT = Path(__file__).resolve().parent.parent
 SPACES = [Space.of_sizes([5] * 6), Space.of_sizes([7] * 8), Space.of_sizes([12, 36, 3, 11] * 6)]
 OURS = ("paper", "append", "release")
-PAIRS = [(f, t) for t in TOKENIZERS for f in OURS] + [("nano", "nano"), ("nano_value", "nano")]
+PAIRS = [(f, t) for t in TOKENIZERS for f in OURS] + [(f, "nano") for f in ("nano", "nano_value", "raw_marks", "raw_digits")]
 SLOW = [pytest.param(f, "smollm2", marks=pytest.mark.slow) for f in OURS]
 
 
@@ -71,7 +71,8 @@ def rows_and_questions(name: str):
         candidates = [s.code for s in random_history(space, 10, seed=50 + i)]
         prompt = form.render(history, candidates)
         answer = candidates[3] if getattr(form, "answer", True) else "<v31>"
-        rows.append({"instruction": prompt.instruction, "input": prompt.input, "output": answer})
+        spelled = form.answer_text(answer) if hasattr(form, "answer_text") else answer
+        rows.append({"instruction": prompt.instruction, "input": prompt.input, "output": spelled})
         asked.append((history, candidates, answer))
     return rows, asked
 
@@ -102,7 +103,7 @@ def test_training_and_serving_see_the_same_tokens(name, tokenizer, model_folder,
     ranker = ChatRanker(load_chat_model(settings), get_format(name), RandomRanker(0))
     jinja = (ROOT / "yaml" / "ncode.jinja").read_text() if template else None
     assert len(examples) == len(asked)
-    for example, (history, candidates, answer) in zip(examples, asked):
+    for example, row, (history, candidates, answer) in zip(examples, rows, asked):
         prompt, reply = ranker.prompt_ids(history, candidates), ranker.answer_ids(answer)
         assert example["input_ids"] == prompt + reply
         assert example["labels"] == [-100] * len(prompt) + reply
@@ -110,7 +111,7 @@ def test_training_and_serving_see_the_same_tokens(name, tokenizer, model_folder,
         turn = [{"role": "user", "content": get_format(name).render(history, candidates).text}]
         written = trained_tokenizer.apply_chat_template(turn, chat_template=jinja, tokenize=False, add_generation_prompt=True)
         assert trained_tokenizer.encode(written, add_special_tokens=False) == prompt
-        assert trained_tokenizer.decode(reply, skip_special_tokens=True) == answer and reply[-1] == trained_tokenizer.eos_token_id
+        assert trained_tokenizer.decode(reply, skip_special_tokens=True) == row["output"] and reply[-1] == trained_tokenizer.eos_token_id
     ranker.close()
 
 

@@ -3,12 +3,14 @@
     nano                      the model in models/nano, read the default way
     nano:ei                   another reading: mean, ei, ucb, answer or mix
     nano:saves/mine           another model folder; nano:saves/mine#mean  both
+    nano:?shown=100           of a longer history, read the 50 best and the 50 latest of the rest (default 200 in all)
 
 mean     expected value of the candidate
 ei       expected improvement over the best entry of the history (its logarithm)
 blend    expected improvement where there is any, the mean where there is none: log(ei + 0.003) + 0.3 mean
 ucb      mean + half a standard deviation
-answer   log-likelihood of the candidate's code as the answer, ten candidates a prompt (the paper's way)
+answer   log-likelihood of the candidate's code as the answer, ten candidates a prompt (the paper's way); read from the sister
+         model in models/nano_answer, or from FOLDER itself if one was named
 mix      mean and answer, standardised over the candidates, added
 
 All candidates are read in one batched pass, in single precision: same history and candidates, same scores.
@@ -19,24 +21,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.evidence import Evidence, gather, normal_scores, shown
+from search.evidence import FEW, MOST, Evidence, gather, normal_scores, shown
 from search.prompt import format_hash
-from search.prompt_nano import NANO, VALUE_BINS, arrays, bin_centres, value_lines
+from search.prompt_nano import NANO, SHIFTS, VALUE_BINS, arrays, bin_centres, code_text, promise, value_lines
 from search.rankers.base import Context, Ranker, Ranking, from_scores
+from search.rankers.spec import split_options
 from search.space import Seen
 from search.threads import wait_asleep
 
 FOLDER = Path(__file__).parents[2] / "models" / "nano"
+ANSWERS = FOLDER.with_name("nano_answer")
 MODES = ("mean", "ei", "ucb", "blend", "answer", "mix")
 DEFAULT = "blend"
 GROUP = 10
-SHIFTS = (-1.0, 0.0, 1.0)  # the evidence is read three times, rounded to the bin below, its own and above: less jitter of single tokens
 LEAST_GAIN, MEAN_SHARE = {"ei": 1e-6, "blend": 0.003}, {"ei": 1e-3, "blend": 0.3}
 
 
@@ -45,32 +49,38 @@ class NanoRanker(Ranker):
 
     name = "nano"
 
-    def __init__(self, folder: str | Path = FOLDER, mode: str = DEFAULT):
+    formats: tuple[str, ...] = ("nano", "nano_value")
+
+    def __init__(self, folder: str | Path = FOLDER, mode: str = DEFAULT, most: int = MOST):
         if mode not in MODES:
             raise did_you_mean("reading of ranker nano", mode, MODES)
-        self.folder, self.mode = Path(folder), mode
-        self._model: Any = None
-        self._tokenizer: Any = None
-        check_folder(self.folder)
+        if most < FEW:
+            raise UserError(f"shown={most} was given - at least {FEW} entries of the history must be read - {MOST} is the default")
+        self.folder, self.mode, self.most = Path(folder), mode, most
+        self.answer_folder = ANSWERS if self.folder == FOLDER else self.folder
+        self._models: dict[Path, tuple[Any, Any]] = {}
+        for needed in {"answer": (self.answer_folder,), "mix": (self.folder, self.answer_folder)}.get(mode, (self.folder,)):
+            check_folder(needed, self.formats)
         wait_asleep()
 
     @classmethod
     def build(cls, argument: str, context: Context) -> NanoRanker:
-        head, _, mode = argument.partition("#")
+        target, options = split_options(argument, {"shown": MOST})
+        head, _, mode = target.partition("#")
         if head in MODES:
-            return cls(FOLDER, head)
+            return cls(FOLDER, head, options["shown"])
         if head and not (Path(head).is_dir() or "/" in head):
             raise did_you_mean("reading of ranker nano", head, MODES)
-        return cls(head or FOLDER, mode or DEFAULT)
+        return cls(head or FOLDER, mode or DEFAULT, options["shown"])
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         start = time.perf_counter()
-        evidence = gather(*arrays(history, candidates))
+        evidence = gather(*arrays(history, candidates), self.most)
         tokens = 0
         value = answer = np.zeros(len(candidates))
         if self.mode != "answer":
             odds, tokens = self.distributions(evidence)
-            value = reading(odds, history, self.mode)
+            value = reading(odds, history, self.mode, self.most)
         if self.mode in ("answer", "mix"):
             answer, more = self.answers(evidence, candidates)
             tokens += more
@@ -82,11 +92,11 @@ class NanoRanker(Ranker):
         """Probability of each value bin for each candidate, float64 (m, 60), and the tokens read."""
         import torch
 
-        model, tokenizer = self._loaded()
+        model, tokenizer = self._loaded(self.folder)
         values = torch.tensor(tokenizer.convert_tokens_to_ids([f"<v{i}>" for i in range(VALUE_BINS)]))
         odds, tokens = 0.0, 0
         for shift in SHIFTS:
-            prompts = [self._prompt(line) for line in value_lines(evidence, shift)]
+            prompts = [chat_prompt(tokenizer, line) for line in value_lines(evidence, shift)]
             ids = torch.tensor(tokenizer(prompts, add_special_tokens=False)["input_ids"])
             tokens += ids.numel()
             with torch.inference_mode():
@@ -95,53 +105,62 @@ class NanoRanker(Ranker):
         return np.asarray(odds), tokens
 
     def answers(self, evidence: Evidence, candidates: Sequence[str]) -> tuple[np.ndarray, int]:
-        """Log-likelihood of every code as the answer to its prompt of ten, float64 (m,), and the tokens read."""
+        """Log-likelihood of every code as the answer to its prompt of ten, float64 (m,), and the tokens read.
+
+        Of more than ten candidates the ten with the best average over the views meet in the first prompt, the next ten in the
+        second, and so on; each prompt's candidates rank behind those of the prompts before it.
+        """
         import torch
 
-        model, tokenizer = self._loaded()
-        scores, tokens = np.zeros(len(candidates)), 0
+        model, tokenizer = self._loaded(self.answer_folder)
+        scores, tokens, least = np.zeros(len(candidates)), 0, 0.0
+        best_first = np.array(promise(evidence, candidates)[::-1])
         for first in range(0, len(candidates), GROUP):
-            group = np.arange(first, min(first + GROUP, len(candidates)))
-            part = Evidence(evidence.length, evidence.decisions, evidence.options, evidence.spread, evidence.mean[group], evidence.std[group], evidence.skill)
+            group = best_first[first : first + GROUP]
+            part = replace(evidence, mean=evidence.mean[group], std=evidence.std[group])
             codes = [candidates[i] for i in group]
-            prompt = tokenizer(self._prompt(NANO.write(part, codes)), add_special_tokens=False)["input_ids"]
-            replies = torch.tensor(tokenizer([c + tokenizer.eos_token for c in codes], add_special_tokens=False)["input_ids"])
+            prompt = tokenizer(chat_prompt(tokenizer, NANO.write(part, codes)), add_special_tokens=False)["input_ids"]
+            replies = torch.tensor(tokenizer([code_text(c) + tokenizer.eos_token for c in codes], add_special_tokens=False)["input_ids"])
             ids = torch.cat([torch.tensor(prompt).expand(len(codes), -1), replies], dim=1)
             with torch.inference_mode():
                 logits = model(input_ids=ids, use_cache=False, logits_to_keep=replies.shape[1] + 1).logits[:, :-1]
-            found = logits.double().log_softmax(-1).gather(-1, replies[..., None]).squeeze(-1).sum(-1)
-            scores[group], tokens = found.numpy(), tokens + ids.numel()
+            found = logits.double().log_softmax(-1).gather(-1, replies[..., None]).squeeze(-1).sum(-1).numpy()
+            scores[group], tokens = found - (found.max() - least if first else 0.0), tokens + ids.numel()
+            least = float(scores[group].min())
         return scores, tokens
 
     def close(self) -> None:
-        self._model = self._tokenizer = None
+        self._models.clear()
 
-    def _prompt(self, text: str) -> str:
-        return self._tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False)
-
-    def _loaded(self) -> tuple[Any, Any]:
-        if self._model is None:
+    def _loaded(self, folder: Path) -> tuple[Any, Any]:
+        """(model, tokenizer) of a folder, loaded once."""
+        if folder not in self._models:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            self._tokenizer = AutoTokenizer.from_pretrained(self.folder)
-            self._model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32).eval()
-        return self._model, self._tokenizer
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+            self._models[folder] = (model, AutoTokenizer.from_pretrained(folder))
+        return self._models[folder]
 
 
-def check_folder(folder: Path) -> None:
-    """UserError unless the folder holds a model that was trained on the nano formats as they are now."""
+def chat_prompt(tokenizer: Any, text: str) -> str:
+    """The text as the model saw it in training, up to where its answer begins."""
+    return tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False)
+
+
+def check_folder(folder: Path, formats: Sequence[str]) -> None:
+    """UserError unless the folder holds a model that was trained on one of these formats as it is now."""
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no model - the nano ranker needs a trained folder - train yaml/lmsearcher_nano.yaml or use models/nano")
     stamp = folder / "prompt_format.json"
     if not stamp.is_file():
         raise UserError(f"{folder} does not say which prompt format it learned - expected prompt_format.json - python -m search.stamp writes it")
     found = json.loads(stamp.read_text(encoding="utf-8"))
-    if found.get("format") not in ("nano", "nano_value") or found.get("hash") != format_hash(found["format"]):
+    if found.get("format") not in formats or found.get("hash") != format_hash(found["format"]):
         raise UserError(f"{folder} was trained with format '{found.get('format')}' ({found.get('hash')}) - this version writes other nano prompts - train it")
 
 
-def reading(odds: np.ndarray, history: Sequence[Seen], mode: str) -> np.ndarray:
+def reading(odds: np.ndarray, history: Sequence[Seen], mode: str, most: int = MOST) -> np.ndarray:
     """One number per candidate from its value distribution (m, 60): mean, ei, ucb or blend; float64 (m,)."""
     centres = bin_centres()
     mean = odds @ centres
@@ -149,7 +168,7 @@ def reading(odds: np.ndarray, history: Sequence[Seen], mode: str) -> np.ndarray:
         return mean + 0.5 * np.sqrt(np.maximum(odds @ centres**2 - mean**2, 0.0))
     if mode in ("ei", "blend"):
         values = np.array([s.value for s in history], dtype=np.float64)
-        best = float(normal_scores(values[shown(values)]).max()) if len(values) else 0.0
+        best = float(normal_scores(values[shown(values, most)]).max()) if len(values) else 0.0
         return np.log(odds @ np.maximum(centres - best, 0.0) + LEAST_GAIN[mode]) + MEAN_SHARE[mode] * mean
     return mean
 
