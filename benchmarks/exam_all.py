@@ -41,7 +41,9 @@ def stamp(spec: str) -> str:
     folder = Path(given) if given and Path(given).is_dir() else Path(__file__).resolve().parents[1] / "models" / "nano"
     code = Path(__file__).resolve().parents[1] / "search"
     read_by = [p for p in (code / "rankers" / "nano.py", code / "evidence.py", code / "prompt_nano.py") if p.is_file()]
-    sums = [sha256(p) for p in [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.json")), *read_by]]
+    folders = (folder, folder.with_name("nano_answer")) if given in ("answer", "mix") else (folder,)
+    weights = [p for f in folders for kind in ("*.safetensors", "*.json") for p in sorted(f.glob(kind))]
+    sums = [sha256(p) for p in [*weights, *read_by]]
     return hashlib.sha256("".join(sums).encode()).hexdigest()[:10]
 
 

@@ -121,6 +121,10 @@ class Format:
         texts = [self.number_text(numbers[i]) for i in place]
         return Prompt(self.instruction, self.history_text([history[i].code for i in shown], texts) + self.candidates_text(candidates))
 
+    def answer_text(self, code: str) -> str:
+        """How an answer spells a code."""
+        return code
+
     def parse(self, answer: str, candidates: Sequence[str]) -> str | None:
         """The candidate that a free-text answer names; None when it names none or several."""
         text = answer.strip().strip(";").strip()

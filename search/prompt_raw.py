@@ -45,6 +45,10 @@ class RawFormat:
         arrays(history, candidates)
         return Prompt("", self.history_text(history) + self.write(candidates[0]))
 
+    def answer_text(self, code: str) -> str:
+        """Answers are values, which stay as they are."""
+        return code
+
     def parse(self, answer: str, candidates: Sequence[str]) -> str | None:
         """None: a value names no candidate."""
         return None

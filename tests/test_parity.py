@@ -71,8 +71,7 @@ def rows_and_questions(name: str):
         candidates = [s.code for s in random_history(space, 10, seed=50 + i)]
         prompt = form.render(history, candidates)
         answer = candidates[3] if getattr(form, "answer", True) else "<v31>"
-        spelled = form.answer_text(answer) if hasattr(form, "answer_text") else answer
-        rows.append({"instruction": prompt.instruction, "input": prompt.input, "output": spelled})
+        rows.append({"instruction": prompt.instruction, "input": prompt.input, "output": form.answer_text(answer)})
         asked.append((history, candidates, answer))
     return rows, asked
 

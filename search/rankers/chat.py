@@ -114,8 +114,7 @@ class ChatRanker(Ranker):
 
     def answer_ids(self, code: str) -> list[int]:
         """Token ids of an answer with its end mark, as in training: encoded apart from the prompt, so no digits merge across."""
-        text = self.format.answer_text(code) if hasattr(self.format, "answer_text") else self.write(code)
-        ids = self.engine.template.encode_oneturn(self.tokenizer, _turn("", text))[1]
+        ids = self.engine.template.encode_oneturn(self.tokenizer, _turn("", self.format.answer_text(self.write(code))))[1]
         return ids + [self.tokenizer.eos_token_id] if self.engine.template.efficient_eos else ids
 
     def _score(self, prompt: list[int], candidates: Sequence[str], info: dict[str, Any], started: float) -> Ranking:
