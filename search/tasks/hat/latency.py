@@ -32,17 +32,22 @@ DEPTH = FEATURES.index("decoder_layer_num")
 
 @dataclass(frozen=True)
 class Predictor:
-    """Latency in ms from the ten features (full widths); fitted by `fit`. full: all products of features, not only those with the depth."""
+    """Latency in ms from the ten features (full widths); fitted by `fit`.
+
+    full: all products of features, not only those with the depth; least: no prediction is smaller, half of the fastest measurement (a
+    polynomial fitted to few or noisy measurements reaches below zero at the edges of the space).
+    """
 
     full: bool
     centre: np.ndarray
     weights: np.ndarray
     mean: float
     penalty: float
+    least: float
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Predicted latency, float64 (n,), of features (n, 10)."""
-        return self.mean + (_terms(np.asarray(x, dtype=np.float64), self.full) - self.centre) @ self.weights
+        return np.maximum(self.mean + (_terms(np.asarray(x, dtype=np.float64), self.full) - self.centre) @ self.weights, self.least)
 
 
 def _terms(x: np.ndarray, full: bool) -> np.ndarray:
@@ -71,7 +76,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> Predictor:
             error = float((((y - mean - u @ (shrink * along)) / np.maximum(1 - leverage, 1e-6)) ** 2).mean())
             if error < best[0]:
                 weights = vt.T @ (s / (s**2 + penalty) * along) / spread
-                best = (error, Predictor(full, centre, weights, mean, float(penalty)))
+                best = (error, Predictor(full, centre, weights, mean, float(penalty), float(y.min()) / 2))
     return best[1]
 
 

@@ -90,7 +90,7 @@ class Hat(Task):
         sample = self.space.to_codes(self.space.sample(np.random.default_rng(0), PROBES))
         predicted = self.predictor(features(self.space, sample))
         if self.limit is None:
-            self.limit = round(float(np.quantile(predicted, self.quantile)), 2)
+            self.limit = float(np.ceil(np.quantile(predicted, self.quantile) * 100) / 100)
         self.removed = int((predicted > self.limit).sum())
         self._ready = True
         say(self._binding())
