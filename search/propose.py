@@ -82,13 +82,19 @@ def _fill(
 def parents(space: Space, history: Sequence[Seen], taken: set[str], top: int, feasible: Callable[[str], bool] | None = None) -> list[str]:
     """The told codes whose mutants are proposed, best first: the `top` best of the history.
 
-    When the last 20 trials brought nothing better, every second step (after 40 every step) takes the best codes of other regions
-    instead: each at least three digits (half of a short code) from every better one taken, and with a neighbour that is neither taken nor infeasible.
-    Without this, a search that settled on a local optimum proposes its exhausted surroundings for ever.
+    A search that settled takes the best codes of other regions instead: each at least three digits (half of a short code) from every
+    better one taken, and with a neighbour that may still be proposed. It settled when no neighbour of its best code is left (a proven
+    local optimum); without that proof, every second step after 20 trials that brought nothing better, and every step after 40.
+    Without this, a search on a local optimum proposes its exhausted surroundings for ever.
     """
+
+    def open_(code: str) -> bool:
+        return any(space.canonical(c) not in taken and (feasible is None or feasible(c)) for c in space.neighbours(code))
+
     ordered = sorted(history, key=lambda s: -s.value)
     stalled = len(history) - 1 - max(range(len(history)), key=lambda i: (history[i].value, -i)) if history else 0
-    if stalled < PATIENCE or (stalled < LONG_PATIENCE and stalled % 2):
+    patient = stalled < PATIENCE or (stalled < LONG_PATIENCE and stalled % 2)
+    if not history or (patient and open_(ordered[0].code)):
         return [s.code for s in ordered[:top]]
     apart = min(APART, (len(space) + 1) // 2)
     heads: list[str] = []
@@ -97,7 +103,7 @@ def parents(space: Space, history: Sequence[Seen], taken: set[str], top: int, fe
         if any(sum(a != b for a, b in zip(code, head)) < apart for head in heads):
             continue
         heads.append(code)
-        if any(space.canonical(c) not in taken and (feasible is None or feasible(c)) for c in space.neighbours(code)):
+        if open_(code):
             chosen.append(code)
         if len(chosen) == top:
             break

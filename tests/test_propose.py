@@ -57,6 +57,17 @@ def test_a_stalled_search_mutates_the_best_of_other_regions(steps: int):
     assert chosen[0] == "444444"
 
 
+def test_a_proven_local_optimum_is_left_at_once():
+    history = stalled(1)
+    taken = {s.code for s in history}
+    assert parents(SPACE, history, taken, 5) == [s.code for s in sorted(history, key=lambda s: -s.value)[:5]]
+    *rest, last = SPACE.neighbours("444444")
+    assert "444444" in parents(SPACE, history, taken | set(rest), 5)
+    chosen = parents(SPACE, history, taken | set(rest) | {last}, 5)
+    assert all(differ(c, "444444") >= APART for c in chosen) and len(chosen) == 1
+    assert "444444" not in parents(SPACE, history, taken | set(rest), 5, feasible=lambda c: c != last)
+
+
 def test_regions_without_a_fresh_neighbour_are_passed_over():
     history = stalled(PATIENCE)
     taken = {s.code for s in history} | set(SPACE.neighbours("444444"))
