@@ -55,7 +55,7 @@ def plain(name: str) -> str:
 def answer(case: str, spec: str, lengths: Sequence[int], repeats: int, candidates: int, pool: str, seed: int) -> tuple[str, str, Marks]:
     """(case, spec, {length: {measure: one number a question}}); a length the table is too small for is left out."""
     task = task_of(case)
-    ranker = make_ranker(spec, Context(task.space, seed))
+    ranker = make_ranker(spec, Context(task.space, seed, goal="pick"))
     out: Marks = {}
     for length in lengths:
         try:

@@ -7,6 +7,9 @@ A question shows a history of told codes and asks for the best of a few candidat
 to read to standard error. Chance and the oracle are exact; ridge regression ('surrogate'), nearest neighbours and a
 Gaussian process always take part.
 
+Every ranker is asked which candidate is best, with nothing after it: where a search would read expected improvement (nano), the exam reads
+the expected value, unless the spec names a reading (nano:blend is what a search reads).
+
 top1      share of questions where the best candidate was picked
 percentile  mean share of the other candidates that the pick beats (ties count half): chance 0.5, oracle 1
 regret    (best - pick) / (best - worst) of the pool, mean
@@ -178,7 +181,7 @@ def numbers(text: str) -> list[int]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.exam", description="How good is a ranker, offline, on a table.")
+    parser = argparse.ArgumentParser(prog="python -m search.exam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", help="a task with a table, e.g. nb201/cifar100")
     parser.add_argument("--task-option", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--table", help="a CSV, CSV.gz or Parquet file")
@@ -208,7 +211,7 @@ def main() -> int:
     what = {k: getattr(args, k) for k in ("task", "table", "code_column", "decisions", "metric", "direction")}
     task = build_task({**DEFAULTS, **what, "task_option": options})
     questions(task, max(lengths), 1, args.candidates, args.pool, args.seed)
-    context = Context(task.space, args.seed, args.format)
+    context = Context(task.space, args.seed, args.format, goal="pick")
     specs = [s for s in dict.fromkeys([*ALWAYS, *args.ranker]) if s not in ("oracle",)]
     rankers = {s: make_ranker(s, context) for s in specs}
     results = examine(task, rankers, lengths, args.repeats, args.candidates, args.pool, args.seed)

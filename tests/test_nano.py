@@ -138,6 +138,16 @@ def test_every_reading_answers_with_a_candidate(mode: str):
     assert ranking.tokens > 0 and ranking.seconds > 0
 
 
+def test_an_exam_reads_the_expected_value_and_a_search_expected_improvement():
+    history, candidates, _ = asked(3, n=40)
+    scores = lambda spec, goal: make_ranker(spec, Context(SPACE, goal=goal)).rank(history, candidates)  # noqa: E731
+    assert scores("nano", "search").scores == scores("nano:blend", "search").scores
+    for spec in ("nano", "nano:?shown=150", f"nano:{FOLDER}"):
+        assert scores(spec, "pick").scores == scores("nano:mean", "pick").scores
+    assert scores("nano:blend", "pick").source == "nano" and scores("nano", "pick").source == "nano:mean"
+    assert scores("nano", "pick").scores != scores("nano", "search").scores
+
+
 @pytest.mark.parametrize("sizes", [[2] * 48, [30] * 6, [2, 2]])
 @pytest.mark.parametrize("n", [0, 1, 2, 8])
 def test_unusual_spaces_and_short_histories_are_answered(ranker: NanoRanker, sizes: list[int], n: int):

@@ -31,12 +31,17 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Context:
-    """What a ranker may be built from: the space, the seed, the prompt format, and (oracle only) the true values."""
+    """What a ranker may be built from: the space, the seed, the prompt format, and (oracle only) the true values.
+
+    goal: "search" asks what to evaluate next, "pick" which candidate is best, with nothing after it (the exam). A ranker that knows
+    how unsure it is may answer the two differently.
+    """
 
     space: Space
     seed: int = 0
     format: str | None = None
     oracle: Callable[[str], float] | None = None
+    goal: str = "search"
 
 
 class Ranker:

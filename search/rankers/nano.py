@@ -1,6 +1,6 @@
 """The shipped small model as a ranker: evidence about every candidate goes in, a distribution over its value comes out.
 
-    nano                      the model in models/nano, read the default way
+    nano                      the model in models/nano; a search reads `blend`, an exam (one pick, nothing after it) `mean`
     nano:ei                   another reading: mean, ei, ucb, answer or mix
     nano:saves/mine           another model folder; nano:saves/mine#mean  both
     nano:?shown=100           of a longer history, read the 50 best and the 50 latest of the rest (default 200 in all)
@@ -39,7 +39,7 @@ from search.threads import wait_asleep
 FOLDER = Path(__file__).parents[2] / "models" / "nano"
 ANSWERS = FOLDER.with_name("nano_answer")
 MODES = ("mean", "ei", "ucb", "blend", "answer", "mix")
-DEFAULT = "blend"
+DEFAULTS = {"search": "blend", "pick": "mean"}
 GROUP = 10
 LEAST_GAIN, MEAN_SHARE = {"ei": 1e-6, "blend": 0.003}, {"ei": 1e-3, "blend": 0.3}
 
@@ -51,7 +51,7 @@ class NanoRanker(Ranker):
 
     formats: tuple[str, ...] = ("nano", "nano_value")
 
-    def __init__(self, folder: str | Path = FOLDER, mode: str = DEFAULT, most: int = MOST):
+    def __init__(self, folder: str | Path = FOLDER, mode: str = DEFAULTS["search"], most: int = MOST):
         if mode not in MODES:
             raise did_you_mean("reading of ranker nano", mode, MODES)
         if most < FEW:
@@ -71,7 +71,7 @@ class NanoRanker(Ranker):
             return cls(FOLDER, head, options["shown"])
         if head and not (Path(head).is_dir() or "/" in head):
             raise did_you_mean("reading of ranker nano", head, MODES)
-        return cls(head or FOLDER, mode or DEFAULT, options["shown"])
+        return cls(head or FOLDER, mode or DEFAULTS[context.goal], options["shown"])
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         start = time.perf_counter()
@@ -85,7 +85,7 @@ class NanoRanker(Ranker):
             answer, more = self.answers(evidence, candidates)
             tokens += more
         scores = {"answer": answer, "mix": _standard(value) + _standard(answer)}.get(self.mode, value)
-        source = self.name if self.mode == DEFAULT else f"{self.name}:{self.mode}"
+        source = self.name if self.mode == DEFAULTS["search"] else f"{self.name}:{self.mode}"
         return from_scores(candidates, np.round(scores, 5), source, tokens=tokens, seconds=time.perf_counter() - start)
 
     def distributions(self, evidence: Evidence) -> tuple[np.ndarray, int]:
