@@ -119,7 +119,7 @@ def ranker_of(arm: str, out: Path, steps: int, seed: int) -> Ranker:
         write_stamp(folder, raw)
         return RawRanker(folder, raw, longest)
     build_rows(out, "values", int(1.07 * BATCH * steps), "--answers", 0.05, "--seed", seed)
-    data = {"no_answers": "values", "only_answers": "values_answers", "curriculum": "easy_first"}.get(arm, "values,values_answers")
+    data = {"no_answers": "values", "curriculum": "easy_first"}.get(arm, "values,values_answers")
     options = ["train_sampling_strategy=group_by_length"]
     if arm == "curriculum":
         build_rows(out, "easy_first", BATCH * steps, "--curriculum", "--seed", seed)
