@@ -25,14 +25,15 @@ from pathlib import Path
 
 import numpy as np
 
-from data_builders import nb201, prior
-from data_builders.responses import sample_world
-from data_builders.sampling import RowShape
-from data_builders.writing import Job, write_rows
-from search.prompt import INSTRUCTION, percentages
-from search.space import DIGITS
+from data_builders import nb201
+from data_builders.prior import text_rows as prior
+from data_builders.prior.worlds import sample_world
+from data_builders.rows.sampling import RowShape
+from data_builders.rows.writing import Job, write_rows
+from search.prompts.formats import INSTRUCTION, percentages
+from search.spaces import DIGITS
+from search.spaces.nb201 import canonical
 from search.tables import load_table
-from search.tables.nb201 import canonical
 
 SHAPE = RowShape()
 

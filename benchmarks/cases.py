@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.space import Decision, Space
+from search.spaces import Decision, Space
 from search.tables import GRAPH, HPOBENCH, HPOLIB, load_table
 from search.tables.base import Table
-from search.tables.csv import read_columns, read_table
-from search.tasks.base import TableTask
+from search.tables.columns import read_columns, read_table
+from search.tasks.tabular import TableTask
 
 FOLDER = Path(os.environ.get("LMSEARCHER_SHARED") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
@@ -59,7 +59,7 @@ def from_options(name: str, columns: list[tuple[str, list[str]]], metrics: dict[
 
 def nb201_like(file: str, metric: str) -> Table:
     """Tables with NAS-Bench-201's own architecture strings."""
-    from search.tables import nb201
+    from search.spaces import nb201
 
     text, numbers = read_columns(FOLDER / file)
     values: dict[str, list[float]] = {}

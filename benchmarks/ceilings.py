@@ -15,9 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from benchmarks.driver import best_so_far, build, drive
-from search.curves import bootstrap
 from search.errors import cli
 from search.files import write_atomic
+from search.reports.curves import bootstrap
 from search.tasks import TableTask, load_task
 
 BOUNDS = {

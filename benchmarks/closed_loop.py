@@ -24,9 +24,10 @@ from tqdm import tqdm
 from benchmarks.cases import LOOP, present, task_of
 from benchmarks.driver import best_so_far, build, drive
 from benchmarks.exam_all import plain, stamp
-from search.curves import bootstrap
 from search.errors import UserError, cli
 from search.files import write_atomic
+from search.rankers import SHIPPED
+from search.reports.curves import bootstrap
 
 METHODS = ("surrogate+mixed", "random+mixed", "local", "evolution", "tpe", "gp", "random")
 NANO = "nano+mixed"
@@ -163,7 +164,7 @@ def main() -> int:
     parser.add_argument("--name", default="", help="what the result files are called: closed_loop_NAME")
     parser.add_argument("--values", action="store_true", help="print best values beside regrets")
     args = parser.parse_args()
-    shipped = (Path(__file__).resolve().parents[1] / "models" / "nano" / "config.json").is_file()
+    shipped = (SHIPPED / "nano" / "config.json").is_file()
     methods = list(dict.fromkeys([*(args.method or ([NANO] if shipped else []) + list(METHODS)), *args.also]))
     cases, limits = present(args.case or list(LOOP), searchable=True), _limits("--seeds-of", args.seeds_of)
     budgets, earlier = {m: args.budget for m in methods} | _limits("--budget-of", args.budget_of), _earlier(args.earlier, cases)

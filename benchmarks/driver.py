@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from search.propose import KINDS
 from search.rankers import Context, make_ranker
-from search.space import Seen
-from search.strategies import Setup, Strategy, make_strategy
-from search.tasks.base import TableTask
+from search.spaces import Seen
+from search.strategies import PROPOSALS, make_strategy
+from search.strategies.base import Setup, Strategy
+from search.tasks.tabular import TableTask
 
 
 class Step(NamedTuple):
@@ -32,11 +32,11 @@ def build(method: str, task: TableTask, seed: int) -> Strategy:
     match = re.fullmatch(r"evolution\(pop=(\d+),sample=(\d+)\)", method)
     sign = -1.0 if task.direction == "minimize" else 1.0
     if match:
-        from search.strategies import RegularizedEvolution
+        from search.strategies.classical import RegularizedEvolution
 
         return RegularizedEvolution(Setup(task.space, seed, feasible=task.feasible), int(match[1]), int(match[2]))
     ranker, plus, proposal = method.rpartition("+")
-    if plus and proposal in KINDS:
+    if plus and proposal in PROPOSALS:
         context = Context(task.space, seed, oracle=lambda code: sign * task.evaluate(code).value)
         return make_strategy("lmsearcher", Setup(task.space, seed, make_ranker(ranker, context), proposal, feasible=task.feasible))
     return make_strategy(method, Setup(task.space, seed, feasible=task.feasible))

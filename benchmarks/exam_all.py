@@ -21,11 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.cases import present, task_of
-from search.curves import bootstrap
 from search.errors import UserError, cli
 from search.exam import LENGTHS, POOLS, numbers, questions, sit
 from search.files import sha256, write_atomic
-from search.rankers import Context, make_ranker
+from search.rankers import SHIPPED, Context, make_ranker
+from search.reports.curves import bootstrap
 
 REFERENCE = "surrogate"
 ALWAYS = (REFERENCE, "knn")
@@ -38,9 +38,9 @@ def stamp(spec: str) -> str:
     if name != "nano":
         return ""
     given = argument.partition("#")[0]
-    folder = Path(given) if given and Path(given).is_dir() else Path(__file__).resolve().parents[1] / "models" / "nano"
+    folder = Path(given) if given and Path(given).is_dir() else SHIPPED / "nano"
     code = Path(__file__).resolve().parents[1] / "search"
-    read_by = [p for p in (code / "rankers" / "nano.py", code / "evidence.py", code / "prompt_nano.py") if p.is_file()]
+    read_by = [code / "rankers" / "nano.py", code / "prompts" / "evidence.py", code / "prompts" / "nano.py"]  # a missing file is an error
     folders = (folder, folder.with_name("nano_answer")) if given in ("answer", "mix") else (folder,)
     weights = [p for f in folders for kind in ("*.safetensors", "*.json") for p in sorted(f.glob(kind))]
     sums = [sha256(p) for p in [*weights, *read_by]]

@@ -42,7 +42,8 @@ def speed(args: argparse.Namespace) -> int:
     import torch
 
     from search.tasks.hat.supernet import build, drawn
-    from search.tasks.hat.train import close_place, open_place, update_once
+    from search.tasks.hat.train import update_once
+    from search.tasks.training import close_place, open_place
 
     if args.processes > 1 and "RANK" not in os.environ:
         options = [a for a in sys.argv[1:] if a]

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.driver import best_so_far, build, drive
-from search.curves import bootstrap
 from search.errors import UserError, cli
 from search.files import write_atomic
+from search.reports.curves import bootstrap
 from search.tasks import load_task
 
 METHODS = "nano+mixed,surrogate+mixed,random+mixed,evolution,random"

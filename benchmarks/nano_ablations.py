@@ -27,16 +27,16 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.cases import present, task_of
+from benchmarks.raw_history import RawRanker
 from search.errors import UserError, cli, did_you_mean
-from search.evidence import gather
 from search.exam import questions, sit
 from search.files import write_atomic
-from search.prompt import get_format
-from search.prompt_nano import arrays, bin_centres
+from search.prompts.evidence import gather
+from search.prompts.nano import arrays
+from search.prompts.stamp import write_stamp
 from search.rankers.base import Ranker, Ranking, from_scores
-from search.rankers.nano import NanoRanker, chat_prompt
-from search.space import Seen
-from search.stamp import write_stamp
+from search.rankers.nano import NanoRanker
+from search.spaces import Seen
 
 LENGTHS = (5, 20, 50)
 LONG = 200
@@ -44,29 +44,6 @@ BATCH = 256
 SHOWN = (25, 50, 100, 200)
 TRAINED = ("reference", "no_answers", "only_answers", "curriculum", "light", "small", "marks", "digits")
 ARMS = ("average", *TRAINED[:2], "answers", *TRAINED[2:], *(f"shown_{n}" for n in SHOWN))
-
-
-class RawRanker(NanoRanker):
-    """Reads expected values from a model trained on raw histories, as many of the latest entries as its rows had room for."""
-
-    name = "raw"
-    formats = ("raw_marks", "raw_digits")
-
-    def __init__(self, folder: Path, prompt_format: str, longest: int):
-        super().__init__(folder, "mean")
-        self.format, self.longest = get_format(prompt_format), longest
-
-    def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
-        import torch
-
-        model, tokenizer = self._loaded(self.folder)
-        room = max(1, self.longest // self.format.tokens(len(candidates[0])) - 1)
-        texts = [chat_prompt(tokenizer, self.format.render(history[-room:], [c]).input) for c in candidates]
-        values = torch.tensor(tokenizer.convert_tokens_to_ids([f"<v{i}>" for i in range(len(bin_centres()))]))
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor(tokenizer(texts, add_special_tokens=False)["input_ids"]), use_cache=False, logits_to_keep=1).logits
-        odds = logits[:, -1, values].double().softmax(-1).numpy()
-        return from_scores(candidates, odds @ bin_centres(), self.name)
 
 
 class AverageRanker(Ranker):
@@ -85,11 +62,11 @@ def run(*command: object) -> None:
         raise UserError(f"'{command[0]} {command[1]} {command[2]}' failed - its message stands above - mend that and run again, finished arms are kept")
 
 
-def build_rows(out: Path, name: str, samples: int, *options: object) -> str:
+def build_rows(out: Path, name: str, samples: int, *options: object, builder: str = "data_builders.synthetic") -> str:
     """Synthetic rows in out/NAME.jsonl, made once; returns the data set's name."""
     path = out / f"{name}.jsonl"
     if not path.is_file():
-        run(sys.executable, "-m", "data_builders.synthetic", "--samples", samples, "--out", path, "--registry", out / "dataset_info.json", *options)
+        run(sys.executable, "-m", builder, "--samples", samples, "--out", path, "--registry", out / "dataset_info.json", *options)
     return name
 
 
@@ -111,8 +88,8 @@ def ranker_of(arm: str, out: Path, steps: int, seed: int) -> Ranker:
         run(sys.executable, "-m", "data_builders.nano_model", start, "--size", size)
     if arm in ("marks", "digits"):
         raw, longest = f"raw_{arm}", 400
-        short = build_rows(out, f"{arm}_short", 128 * steps, "--format", raw, "--longest", 64, "--curriculum", "--seed", seed)
-        long = build_rows(out, f"{arm}_long", 32 * steps, "--format", raw, "--longest", longest, "--seed", seed + 1)
+        short = build_rows(out, f"{arm}_short", 128 * steps, "--format", raw, "--longest", 64, "--curriculum", "--seed", seed, builder="benchmarks.raw_history")
+        long = build_rows(out, f"{arm}_long", 32 * steps, "--format", raw, "--longest", longest, "--seed", seed + 1, builder="benchmarks.raw_history")
         dense = ["train_on_prompt=true", "disable_shuffling=true", "learning_rate=2.0e-3"]
         first = train(out, start, out / f"{arm}_first", steps, f"dataset={short}", "per_device_train_batch_size=128", *dense)
         folder = train(out, first, out / arm, steps, f"dataset={long}", "per_device_train_batch_size=32", *dense)

@@ -18,9 +18,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.optuna_tools import distributions
-from search.runfolder import append_trial
-from search.space import Space
-from search.study import Study
+from search.spaces import Space
+from search.studies.folder import append_trial
+from search.studies.study import Study
 
 TRIALS = 200
 LIMITS = {6: 5.0, 48: 30.0}

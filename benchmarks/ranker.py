@@ -26,11 +26,11 @@ import numpy as np
 
 from search.errors import cli
 from search.files import write_atomic
-from search.prompt import get_format
+from search.prompts import get_format
 from search.rankers.chat import ChatRanker, load_chat_model
 from search.rankers.control import RandomRanker
 from search.rankers.scoring import PlainScorer
-from search.space import Seen, Space
+from search.spaces import Seen, Space
 
 SPACE = Space.of_sizes([5] * 6, "nb201")
 HISTORIES = (50, 100, 200)

@@ -41,7 +41,7 @@ def pip_tables() -> None:
 
 def full_size_cache(seed: int = 0) -> None:
     """A table with as many rows and columns as NAS-Bench-101 (random codes): the later load alone."""
-    from search.tables import nb101
+    from search.spaces import nb101
     from search.tables.base import Table
     from search.tables.cache import cached
 
@@ -57,7 +57,8 @@ def full_size_cache(seed: int = 0) -> None:
 
 def tfrecord(folder: Path, cells: int, seed: int = 0) -> None:
     """A file of the different cells among random valid codes, three runs each, in the original format: records a second."""
-    from search.tables import load_table, nb101
+    from search.spaces import nb101
+    from search.tables import load_table
     from search.tables.tfrecord import masked_crc32c
 
     rng, own = np.random.default_rng(seed), nb101.space()

@@ -45,7 +45,7 @@ def write_base(folder: Path, shape: str) -> Path:
 
 def count_tokens(rows: Path, base: Path) -> tuple[int, int]:
     """(rows, tokens) of the file, answers and template included."""
-    from data_builders.tokens import token_lengths
+    from data_builders.checks.tokens import token_lengths
 
     lengths = token_lengths(rows, base)
     return len(lengths), int(lengths.sum())

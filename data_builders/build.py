@@ -20,14 +20,14 @@ from typing import Any
 
 import yaml
 
-from data_builders.mixing import MixedSource
 from data_builders.options import add_arguments, run_builder
-from data_builders.rows import Source
-from data_builders.sampling import RowShape
+from data_builders.rows.batch import Source
+from data_builders.rows.mixing import MixedSource
+from data_builders.rows.sampling import RowShape
 from search.errors import UserError, cli, did_you_mean
 
 BUILDERS = {name: f"data_builders.{name}:make_source" for name in ("nb101", "nb201", "nb301", "nbasr", "graph", "hpo", "table")}
-BUILDERS["synthetic"] = "data_builders.prior:make_source"
+BUILDERS["synthetic"] = "data_builders.prior.text_rows:make_source"
 HOW_TO_GET = {
     "nb101": "nasbench_only108.tfrecord (499 MB) from storage.googleapis.com/nasbench",
     "nb301": "the runs (results_*.json) from figshare 13246952, unpacked into a folder",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data_builders.check import read_meta
-from data_builders.tokens import token_lengths
+from data_builders.checks.tokens import token_lengths
 from search.errors import UserError, cli
 from search.files import sha256, write_atomic
 

@@ -3,7 +3,7 @@
     python -m data_builders.check data/nb201.jsonl --tokenizer models/nano --cutoff-len 8192 --held-out nb201
 
 Reads NAME.meta.json (format, tables) and NAME.truth.npy (true values of candidates) beside the rows where they are there;
-tables are read again and looked up. The rules are listed in `data_builders.rules`. Row 1 is the first line.
+tables are read again and looked up. The rules are listed in `data_builders.checks.rules`. Row 1 is the first line.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from data_builders.checks.origins import held_out_tables, truth_of
+from data_builders.checks.rules import RULES, Expectation, Finding, check_row, leaking_origins
+from data_builders.checks.tokens import token_lengths
 from data_builders.options import ORDERS
-from data_builders.origins import held_out_tables, truth_of
-from data_builders.rules import RULES, Expectation, Finding, check_row, leaking_origins
-from data_builders.tokens import token_lengths
-from data_builders.writing import meta_path, truth_path
+from data_builders.rows.writing import meta_path, truth_path
 from search.errors import UserError, cli
-from search.prompt import Format, get_format
+from search.prompts.formats import Format, get_format
 
 CHUNK = 512
 SHOWN = 20

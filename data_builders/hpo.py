@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 
-from data_builders.common import table_source
-from data_builders.mixing import MixedSource
 from data_builders.options import add_arguments, run_builder
-from data_builders.rows import Source
-from data_builders.sampling import RowShape
+from data_builders.rows.batch import Source
+from data_builders.rows.from_tables import table_source
+from data_builders.rows.mixing import MixedSource
+from data_builders.rows.sampling import RowShape
 from search.errors import UserError, cli, did_you_mean
 from search.tables import HPOBENCH, HPOLIB, load_table
 

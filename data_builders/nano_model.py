@@ -18,7 +18,7 @@ import numpy as np
 
 from data_builders.tokenizer import llama_config
 from search.errors import cli, did_you_mean
-from search.prompt_nano import MARK, TOKEN, vocabulary
+from search.prompts.nano import MARK, TOKEN, vocabulary
 
 SIZES = {"tiny": (64, 2, 4, 192), "light": (96, 3, 4, 256), "small": (128, 3, 4, 384), "base": (192, 4, 6, 576)}
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]

@@ -12,58 +12,15 @@ import argparse
 
 import numpy as np
 
-from data_builders.common import higher_is_better, origin, path_fact
-from data_builders.encoding import SpaceText
 from data_builders.options import add_arguments, run_builder
-from data_builders.pools import LivePool
-from data_builders.rows import Source
-from data_builders.sampling import PoolSource, RowShape
+from data_builders.rows.batch import Source
+from data_builders.rows.from_tables import higher_is_better, origin, path_fact
+from data_builders.rows.pools import LivePool
+from data_builders.rows.sampling import PoolSource, RowShape
 from search.errors import UserError, cli
+from search.prompts.bulk import SpaceText
+from search.spaces.nb101 import cell_keys
 from search.tables import load_table
-from search.tables.nb101 import EDGES, valid_array
-
-_ODD = [np.uint64(k) for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)]
-
-
-def _mix(x: np.ndarray, k: int) -> np.ndarray:
-    x = (x + _ODD[k]) * _ODD[(k + 1) % 5]
-    x ^= x >> np.uint64(29)
-    x *= _ODD[(k + 2) % 5]
-    return x ^ (x >> np.uint64(32))
-
-
-def cell_keys(codes: np.ndarray) -> np.ndarray:
-    """A 63-bit number per code, equal for equal cells, -1 for codes that are no valid cell; uint8 (n, 26) -> int64 (n,).
-
-    The same Weisfeiler-Lehman rounds as the benchmark's md5 key, on 64-bit integers and many codes at once.
-    """
-    bits = codes[:, :21].astype(bool)
-    n = len(codes)
-    forward, backward = np.zeros((7, n), dtype=bool), np.zeros((7, n), dtype=bool)
-    forward[0] = backward[6] = True
-    for k, (i, j) in enumerate(EDGES):
-        forward[j] |= bits[:, k] & forward[i]
-    for k in range(20, -1, -1):
-        i, j = EDGES[k]
-        backward[i] |= bits[:, k] & backward[j]
-    alive = forward & backward
-    edge = {e: (bits[:, k] & alive[e[0]] & alive[e[1]]).astype(np.uint64) for k, e in enumerate(EDGES)}
-    out_degree = [sum((edge[v, j] for j in range(v + 1, 7)), np.zeros(n, np.uint64)) for v in range(7)]
-    in_degree = [sum((edge[i, v] for i in range(v)), np.zeros(n, np.uint64)) for v in range(7)]
-    labels = [np.full(n, 3, np.uint64), *(codes[:, 20 + v].astype(np.uint64) for v in range(1, 6)), np.full(n, 4, np.uint64)]
-    color = [_mix(out_degree[v] * np.uint64(64) + in_degree[v] * np.uint64(8) + labels[v], 0) for v in range(7)]
-    rounds = alive.sum(axis=0)
-    for r in range(7):
-        before, after = [_mix(c, 1) for c in color], [_mix(c, 2) for c in color]
-        fresh = []
-        for v in range(7):
-            left = sum((edge[i, v] * before[i] for i in range(v)), np.zeros(n, np.uint64))
-            right = sum((edge[v, j] * after[j] for j in range(v + 1, 7)), np.zeros(n, np.uint64))
-            fresh.append(np.where(r < rounds, _mix(_mix(left, 3) ^ right * _ODD[4] ^ color[v] * _ODD[1], 4), color[v]))
-        color = fresh
-    total = sum((_mix(c, 3) * a for c, a in zip(color, alive.astype(np.uint64))), np.zeros(n, np.uint64))
-    key = (_mix(total, 0) >> np.uint64(1)).astype(np.int64)
-    return np.where(valid_array(codes), key, -1)
 
 
 class CellIndex:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 
-from data_builders.common import path_fact, table_source
 from data_builders.options import add_arguments, run_builder
-from data_builders.rows import Source
-from data_builders.sampling import RowShape
+from data_builders.rows.batch import Source
+from data_builders.rows.from_tables import path_fact, table_source
+from data_builders.rows.sampling import RowShape
 from search.errors import cli
 from search.tables import load_table
 

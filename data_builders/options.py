@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from data_builders.registry import register
-from data_builders.rows import Source
-from data_builders.sampling import RowShape
-from data_builders.writing import Job, meta_path, write_rows
+from data_builders.rows.batch import Source
+from data_builders.rows.sampling import RowShape
+from data_builders.rows.writing import Job, meta_path, write_rows
 from search.errors import UserError
-from search.prompt import FORMATS, get_format
+from search.prompts import FORMATS, get_format
 
 NEXT_STEP = "next: llamafactory-cli train yaml/lmsearcher_tiny.yaml"
 ORDERS = ("format", "random", "ascending", "descending")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data_builders.common import path_fact, table_source
 from data_builders.options import add_arguments, run_builder
-from data_builders.rows import Source
-from data_builders.sampling import RowShape
+from data_builders.rows.batch import Source
+from data_builders.rows.from_tables import path_fact, table_source
+from data_builders.rows.sampling import RowShape
 from search.errors import UserError, cli
-from search.tables.csv import natural_direction, read_table
+from search.tables.base import natural_direction
+from search.tables.columns import read_table
 
 
 def make_source(

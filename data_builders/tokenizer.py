@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError, cli, did_you_mean
-from search.prompt import DIRECT_INSTRUCTION, INSTRUCTION
+from search.prompts.formats import DIRECT_INSTRUCTION, INSTRUCTION
 
 BOS, EOS, PAD, UNKNOWN = "<|begin_of_text|>", "<|eot_id|>", "<|pad|>", "<|unk|>"
 SPECIAL = [PAD, BOS, EOS, UNKNOWN, "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>"]

@@ -7,21 +7,20 @@
 from importlib import import_module
 
 _EXPORTS = {
-    "Space": "search.space",
-    "Decision": "search.space",
-    "Seen": "search.space",
+    "Space": "search.spaces",
+    "Decision": "search.spaces",
+    "Seen": "search.spaces",
     "UserError": "search.errors",
-    "Study": "search.study",
-    "minimize": "search.study",
-    "maximize": "search.study",
+    "Study": "search.studies.study",
+    "minimize": "search.studies.study",
+    "maximize": "search.studies.study",
     "Result": "search.tasks.base",
     "Task": "search.tasks.base",
-    "TableTask": "search.tasks.base",
+    "TableTask": "search.tasks.tabular",
     "LMSearcherSampler": "search.samplers",
     "RegularizedEvolutionSampler": "search.samplers",
     "LocalSearchSampler": "search.samplers",
 }
-
 __all__ = list(_EXPORTS)
 
 

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from search.curves import bootstrap
 from search.errors import UserError, cli
-from search.propose import propose
 from search.rankers import Context, Ranker, make_ranker
-from search.space import Seen
+from search.reports.curves import bootstrap
+from search.spaces import Seen
+from search.strategies.proposals import propose
 from search.tasks import Task
 
 ALWAYS = ("surrogate", "knn", "gp")
@@ -204,8 +204,8 @@ def main() -> int:
     if args.candidates < 2 or args.repeats < 1:
         raise UserError(f"{args.candidates} candidates and {args.repeats} repeats were given - at least 2 and 1 are needed")
     lengths = numbers(args.history)
-    from search.build import build_task
-    from search.options import DEFAULTS
+    from search.cli.assemble import build_task
+    from search.cli.options import DEFAULTS
 
     options = dict(o.partition("=")[::2] for o in args.task_option)
     what = {k: getattr(args, k) for k in ("task", "table", "code_column", "decisions", "metric", "direction")}

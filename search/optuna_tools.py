@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search.space import DIGITS, Space
+from search.spaces import DIGITS, Space
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.errors import UserError, cli, did_you_mean
-from search.options import DEFAULTS, settings, without_password
+from search.cli.options import DEFAULTS, settings, without_password
+from search.cli.plan import arms_of
+from search.errors import UserError, cli
 from search.threads import wait_asleep
 
 
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wait_asleep()
     given, check = settings(argv)
     if check:
-        from search.check import check_run
+        from search.cli.plan import check_run
 
         print(check_run(given))
         return 0
@@ -44,10 +45,10 @@ def resume_line(out: Path) -> str:
 
 def _run_all(given: Mapping[str, Any], out: Path) -> int:
     """All arms, controls and seeds of one command."""
-    from search.build import Rankers, build_task, complete, reachable
-    from search.claims import own
+    from search.cli.assemble import Rankers, build_task, complete, reachable
     from search.files import write_atomic
-    from search.runfolder import CONFIGURATION, check_empty
+    from search.studies.claims import own
+    from search.studies.folder import CONFIGURATION, check_empty
 
     task = build_task(given)
     if given["budget"] > reachable(task):
@@ -79,39 +80,12 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     return worst
 
 
-def arms_of(given: Mapping[str, Any], task: Any, out: Path):
-    """(folder, settings) of everything that is run: the main run or the recipe's arms, then the controls."""
-    from search.build import complete
-
-    named = given["arms"] or {}
-    for name, changes in named.items():
-        yield out / name, complete({**given, **changes, "seeds": given["seeds"], "study": f"{out.name}/{name}", "arms": None})
-    if not named:
-        yield out, given
-    controls = given["controls"] if given["controls"] is not None else ",".join(task.controls)
-    for name in [c.strip() for c in controls.split(",") if c.strip() and c.strip() != "none"]:
-        yield out / "controls" / name, {**given, **_control(name), "study": f"{out.name}/controls/{name}"}
-
-
-def _control(name: str) -> dict[str, Any]:
-    """The settings that a control changes: another sampler, or another ranker with the same proposals."""
-    from search.strategies import STRATEGIES
-
-    known = [s for s in STRATEGIES if s != "lmsearcher"]
-    rankers = ("random", "oracle", "surrogate")
-    if name in known:
-        return {"sampler": name, "ranker": None}
-    if name.removesuffix("-ranker") in rankers and name.endswith("-ranker"):
-        return {"sampler": "lmsearcher", "ranker": name.removesuffix("-ranker")}
-    raise did_you_mean("control", name, known + [f"{r}-ranker" for r in rankers])
-
-
 def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, folder: Path) -> int:
     """One study from where it stands to its budget, its files and its final block; returns the exit code."""
-    from search.build import build_study, running
-    from search.progress import Bar, final_block
-    from search.runfolder import JOURNAL, append_trial, finish, summary, write_trials
-    from search.workers import run_workers
+    from search.cli.assemble import build_study, running
+    from search.cli.console import Bar, final_block
+    from search.cli.workers import run_workers
+    from search.studies.folder import JOURNAL, append_trial, finish, summary, write_trials
 
     home = folder / f"seed-{seed}"
     try:
@@ -152,7 +126,7 @@ def _configuration(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
     """What to do next: the task's epilogue for the best architecture of all, and the report's command line."""
-    from search.progress import comparison
+    from search.cli.console import comparison
 
     folders = [str(f) for f, _ in arms]
     print(comparison(arms))

@@ -20,11 +20,12 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.rankers import Context, make_ranker
+from search.rankers import Context, default_ranker, make_ranker
 from search.rankers.base import Ranker
-from search.space import DIGITS, Decision, Seen, Space
-from search.strategies import LMSearch, LocalSearch, RegularizedEvolution, Setup, Strategy
-from search.study import default_ranker
+from search.spaces import DIGITS, Decision, Seen, Space
+from search.strategies.base import Setup, Strategy
+from search.strategies.classical import LocalSearch, RegularizedEvolution
+from search.strategies.lmsearch import LMSearch
 
 SCALARS = (type(None), bool, int, float, str)
 

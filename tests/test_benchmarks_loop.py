@@ -16,7 +16,7 @@ from benchmarks.cases import CASES, task_of
 from benchmarks.closed_loop import rank_methods, regrets
 from benchmarks.driver import best_so_far, build, drive
 from benchmarks.exam_all import summarise
-from search.reading import read_trials
+from search.studies.folder import read_trials
 
 SAME = {
     "surrogate+mixed": ["--ranker", "surrogate"],

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_builders.rows import direct_format, told_format
-from search.prompt import get_format
-from search.prompt_bulk import best_first, digit_text, escaped, fixed_point, render_inputs
-from search.space import Seen, Space
+from data_builders.rows.batch import direct_format, told_format
+from search.prompts import get_format
+from search.prompts.bulk import best_first, digit_text, escaped, fixed_point, render_inputs
+from search.spaces import Seen, Space
 
 VALUES = {
     "percent": lambda rng, m: np.round(rng.random(m) * 100, 2),

@@ -8,16 +8,16 @@ from math import comb
 import numpy as np
 import pytest
 
-from data_builders.common import table_source
-from data_builders.masks import draw_masks, first_masks, first_of_each
-from data_builders.mixing import MixedSource
 from data_builders.nb201 import make_source as nb201_source
-from data_builders.pools import LivePool, TablePool, code_keys, in_random_order
-from data_builders.prior import make_source as prior_source
-from data_builders.sampling import PoolSource, RowShape
+from data_builders.prior.text_rows import make_source as prior_source
+from data_builders.rows.from_tables import table_source
+from data_builders.rows.masks import draw_masks, first_masks, first_of_each
+from data_builders.rows.mixing import MixedSource
+from data_builders.rows.pools import LivePool, TablePool, code_keys, in_random_order
+from data_builders.rows.sampling import PoolSource, RowShape
 from search.errors import UserError
-from search.prompt_bulk import digit_text
-from search.space import Space
+from search.prompts.bulk import digit_text
+from search.spaces import Space
 from search.tables import Table
 
 SIZES = (4, 3, 5, 2, 6, 3)
@@ -187,7 +187,7 @@ def test_pools_agree_on_a_space_without_a_grid():
     ours = table_source("small", [table], "acc", shape).pool
     filtered = TablePool(ours.sizes, ours.codes, ours.classes, ours.texts, ours.columns)
     filtered.place = None
-    from data_builders import pools
+    from data_builders.rows import pools
 
     filtered.bits, filtered.keys = pools._bit_rows(ours.codes, ours.sizes), pools._keys(ours.codes)
     filtered.by_key = np.argsort(filtered.keys)
@@ -251,7 +251,7 @@ def test_nasbench_201_rows_as_at_inference():
     assert batch.history.min() >= 90 and batch.history.max() <= 190 and (batch.candidates == 10).all()
     assert set(batch.origin.tolist()) == {0, 1, 2}
     assert batch.counts["mask_draws"] > 20 * 64
-    from search.tables.nb201 import canonical
+    from search.spaces.nb201 import canonical
 
     for history, _, candidates, _ in rows_of(batch):
         assert len({canonical(c) for c in history + candidates}) == len(history) + len(candidates)

@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 from data_builders import build, check, graph, hpo, nb101, nb301, nbasr
-from data_builders.encoding import domain_text, parse_domain
-from data_builders.masks import draw_masks
-from data_builders.sampling import RowShape
-from data_builders.writing import Job, write_rows
+from data_builders.rows.masks import draw_masks
+from data_builders.rows.sampling import RowShape
+from data_builders.rows.writing import Job, write_rows
 from search.errors import UserError, cli
-from search.tables import nb101 as cells
-from search.tables import nb301 as darts
-from search.tables.nb201 import space as nb201_space
+from search.prompts.encodings import domain_text, parse_domain
+from search.spaces import nb101 as cells
+from search.spaces import nb301 as darts
+from search.spaces.nb201 import space as nb201_space
 from tests.test_builders_sampling import rows_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ def test_cell_keys_are_the_benchmarks_equivalence():
     codes = cell_codes(3000)
     codes[1500:, 21:] = np.minimum(codes[1500:, 21:], 1)
     codes[2000:, 3:21] = codes[2000:, 3:21] & codes[:1000, 3:21]
-    keys = nb101.cell_keys(codes)
+    keys = cells.cell_keys(codes)
     texts = cells.space().to_codes(codes)
     valid = [cells.valid(c) for c in texts]
     assert ((keys >= 0) == valid).all() and sum(valid) > 1000
@@ -73,7 +73,7 @@ def cell_table(tmp_path_factory):
     codes[:, :, at] = bits[:, None, :]
     codes[:, :, 21:24] = np.array(list(np.ndindex(3, 3, 3)))
     codes = codes.reshape(-1, 26)
-    keys, first = np.unique(nb101.cell_keys(codes), return_index=True)
+    keys, first = np.unique(cells.cell_keys(codes), return_index=True)
     found = [cells.canonical(c) for c in cells.space().to_codes(codes[first[keys >= 0]])]
     assert len(found) == len(set(found)) == 2532  # as many as the benchmark has
     rng = np.random.default_rng(0)
@@ -126,13 +126,13 @@ def darts_codes(n, seed=0):
 def test_darts_keys_and_features_agree_with_the_reader():
     codes = darts_codes(300)
     texts = darts.space().to_codes(codes)
-    assert np.array_equal(nb301.edge_features(codes, 7), darts.edge_matrix(texts))
+    assert np.array_equal(darts.edge_features(codes, 7), darts.edge_matrix(texts))
     twins = darts.space().to_array([darts.canonical(t) for t in texts])
     assert (twins != codes).any()
-    assert np.array_equal(nb301.architecture_keys(codes), nb301.architecture_keys(twins))
-    assert len(np.unique(nb301.architecture_keys(codes))) == len({darts.canonical(t) for t in texts})
+    assert np.array_equal(darts.architecture_keys(codes), darts.architecture_keys(twins))
+    assert len(np.unique(darts.architecture_keys(codes))) == len({darts.canonical(t) for t in texts})
     swapped = np.concatenate([codes[:, 11:], codes[:, :11]], axis=1)
-    assert (nb301.architecture_keys(swapped) != nb301.architecture_keys(codes)).all()
+    assert (darts.architecture_keys(swapped) != darts.architecture_keys(codes)).all()
 
 
 def test_nasbench_301_rows(tmp_path):
@@ -150,7 +150,7 @@ def test_nasbench_301_rows(tmp_path):
 
 
 def test_nasbench_asr_rows_from_files_of_the_original_form(tmp_path):
-    from search.tables.nbasr import all_codes, model_key
+    from search.spaces.nbasr import all_codes, model_key
 
     rng = np.random.default_rng(0)
     keys = sorted({model_key(c) for c in all_codes()})

@@ -9,15 +9,15 @@ import pytest
 from tiny_models import TOKENIZERS, random_history, write_chat_yaml, write_model
 
 from search.errors import UserError
-from search.prompt import get_format
+from search.prompts import get_format
+from search.prompts.stamp import STAMP, agreed_format, write_stamp
 from search.rankers import Context, make_ranker
 from search.rankers.chat import ChatRanker, load_chat_model, read_chat_yaml
 from search.rankers.control import RandomRanker
 from search.rankers.scoring import CachedScorer, PlainScorer, answer_tree, common_prefix
 from search.rankers.spec import fit_history, split_options
-from search.space import Decision, Seen, Space
-from search.stamp import STAMP, agreed_format, write_stamp
-from search.study import Study
+from search.spaces import Decision, Seen, Space
+from search.studies.study import Study
 
 SPACE = Space.of_sizes([5] * 6, "toy")
 LETTERS = Space.of_sizes([12, 4, 12, 3, 12, 7], "letters")

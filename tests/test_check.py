@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_builders import check, prior
-from data_builders.common import table_source
+from data_builders import check
 from data_builders.nb201 import make_source as nb201_source
-from data_builders.sampling import RowShape
-from data_builders.writing import Job, write_rows
+from data_builders.prior import text_rows as prior
+from data_builders.rows.from_tables import table_source
+from data_builders.rows.sampling import RowShape
+from data_builders.rows.writing import Job, write_rows
 from search.errors import cli
-from search.space import Decision, Space
+from search.spaces import Decision, Space
 from search.tables import Table
 
 ROWS = 60
@@ -98,7 +99,7 @@ def shown_again(row):
 
 def isomorphic_again(row):
     """An equivalent cell (another code of the same canonical class) in place of a candidate."""
-    from search.tables.nb201 import _representatives, canonical
+    from search.spaces.nb201 import _representatives, canonical
 
     lines = lines_of(row)
     history = [line.split(":")[1].split(",")[0].strip() for line in lines[1 : lines.index("Candidate:")]]

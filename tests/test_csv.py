@@ -9,7 +9,8 @@ import pytest
 
 from search.errors import UserError
 from search.tables import load_table
-from search.tables.csv import natural_direction, raw_code, read_table
+from search.tables.base import natural_direction
+from search.tables.columns import raw_code, read_table
 
 
 def write(tmp_path, text, name="t.csv"):

@@ -13,7 +13,7 @@ import pytest
 
 from search.errors import UserError
 from search.rankers import Context, make_ranker
-from search.space import Seen, Space
+from search.spaces import Seen, Space
 
 SPACE = Space.of_sizes([5] * 6, "toy")
 HISTORY = [Seen("012341", 71.5), Seen("333133", 73.4)]

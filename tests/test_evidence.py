@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.evidence import FEW, VIEWS, gather, normal_scores, shown
+from search.prompts.evidence import FEW, VIEWS, gather, normal_scores, shown
 
 
 def question(seed: int = 0, n: int = 30, m: int = 7, d: int = 6, k: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,9 +14,9 @@ from search.errors import UserError
 from search.exam import chance, examine, judge, numbers, oracle, questions, sit, table
 from search.rankers import Context, make_ranker
 from search.rankers.control import OracleRanker, RandomRanker
-from search.space import Space
+from search.spaces import Space
 from search.tables.base import Table
-from search.tasks.base import TableTask
+from search.tasks.tabular import TableTask
 
 SPACE = Space.of_sizes([4, 3, 5, 2], "toy")
 

@@ -16,8 +16,17 @@ from search.tasks.hat.space import choices, features, hat_space, largest, parame
 
 torch = pytest.importorskip("torch")
 
-from search.tasks.hat.beam import translate  # noqa: E402
-from search.tasks.hat.model import BOS, EOS, PAD, DecoderLayer, EncoderLayer, State, Transformer, cut  # noqa: E402
+from search.tasks.hat.beam import translate
+from search.tasks.hat.model import (
+    BOS,
+    EOS,
+    PAD,
+    DecoderLayer,
+    EncoderLayer,
+    State,
+    Transformer,
+    cut,
+)
 
 WORDS = 30
 

@@ -22,10 +22,18 @@ from search.tasks.hat.space import FEATURES, features, hat_space, to_arch
 torch = pytest.importorskip("torch")
 pytest.importorskip("subword_nmt")
 
-from search.tasks.hat import prepare, score, supernet  # noqa: E402
-from search.tasks.hat.data import load  # noqa: E402
-from search.tasks.hat.retrain import main as retrain_main  # noqa: E402
-from search.tasks.hat.train import checkpoints, train, validation_loss  # noqa: E402
+from search.tasks.hat import (
+    prepare,
+    score,
+    supernet,
+)
+from search.tasks.hat.data import load
+from search.tasks.hat.retrain import main as retrain_main
+from search.tasks.hat.train import (
+    train,
+    validation_loss,
+)
+from search.tasks.training import checkpoints
 
 TINY = {"reduce": 16, "updates": 8, "warmup": 4, "max_tokens": 256, "save_every": 3, "dropout": 0.1}
 SMALL = {"reduce": 16, "updates": 6, "train_sentences": 200, "sentences": 16, "merges": 150, "measure": 12, "repeats": 2}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from search import Space, Study
-from search.claims import file_lock
-from search.journal import Journal
+from search.files import file_lock
+from search.studies.journal import Journal
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPACE = Space.of_sizes([4] * 6)

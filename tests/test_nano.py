@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from data_builders.nano_model import build_tokenizer, smooth_embeddings
-from data_builders.synthetic import codes_text
-from data_builders.trajectories import sample_question
+from data_builders.prior.nano_rows import codes_text
+from data_builders.prior.trajectories import sample_question
 from search.errors import UserError
-from search.prompt import format_hash, get_format
-from search.prompt_nano import NANO, code_of, code_text, vocabulary
+from search.prompts import format_hash, get_format
+from search.prompts.nano import NANO, code_of, code_text, vocabulary
 from search.rankers import Context, make_ranker
 from search.rankers.nano import ANSWERS, FOLDER, MODES, NanoRanker
-from search.space import Seen, Space
+from search.spaces import Seen, Space
 
 SPACE = Space.of_sizes([4, 4, 4, 3, 3])
 
@@ -44,7 +44,7 @@ def test_formats_are_registered_and_render_one_line_a_candidate():
     value, answer = (get_format(name).render(history, candidates) for name in ("nano_value", "nano"))
     assert len(value.input.split("\n")) == len(candidates) == len(answer.input.split("\n")) - 1
     assert all(code_text(code) in answer.input for code in candidates)
-    assert len(format_hash("nano")) == 12 and format_hash("nano") == format_hash("nano_value") != format_hash("raw_marks")
+    assert len(format_hash("nano")) == 12 and format_hash("nano") == format_hash("nano_value") != format_hash("paper")
 
 
 def test_answers_are_parsed_or_refused():

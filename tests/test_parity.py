@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 from tiny_models import TOKENIZERS, random_history, write_model
 
+from benchmarks.raw_history import RAW
 from data_builders import pretrained
 from data_builders.nano_model import write_start
 from search.errors import UserError
-from search.prompt import FORMATS, get_format
+from search.prompts import FORMATS, get_format
 from search.rankers.chat import ChatRanker, load_chat_model
 from search.rankers.control import RandomRanker
-from search.space import Space
+from search.spaces import Space
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACES = [Space.of_sizes([5] * 6), Space.of_sizes([7] * 8), Space.of_sizes([12, 36, 3, 11] * 6)]
 OURS = ("paper", "append", "release")
-PAIRS = [(f, t) for t in TOKENIZERS for f in OURS] + [(f, "nano") for f in ("nano", "nano_value", "raw_marks", "raw_digits")]
+PAIRS = [(f, t) for t in TOKENIZERS for f in OURS] + [(f, "nano") for f in ("nano", "nano_value", *RAW)]
 SLOW = [pytest.param(f, "smollm2", marks=pytest.mark.slow) for f in OURS]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.prompt import FORMATS, format_hash, get_format, percentages
-from search.space import Seen
+from search.prompts.formats import FORMATS, format_hash, get_format, percentages
+from search.spaces import Seen
 
 HISTORY = [Seen("43212502", 89.47), Seen("03255564", 94.28), Seen("53215432", 14.13)]
 CANDIDATES = ["33513501", "63225362"]

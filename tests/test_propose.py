@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.propose import APART, KINDS, LONG_PATIENCE, PATIENCE, parents, propose
-from search.space import Decision, Seen, Space
+from search.spaces import Decision, Seen, Space
+from search.strategies.proposals import APART, LONG_PATIENCE, PATIENCE, PROPOSALS, parents, propose
 
 SPACE = Space.of_sizes([5] * 6)
 
@@ -18,7 +18,7 @@ def told(n: int, seed: int = 0) -> list[Seen]:
     return [Seen(c, float(sum(map(int, c)))) for c in codes]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROPOSALS)
 def test_ten_fresh_candidates(kind):
     history = told(40)
     taken = {s.code for s in history}

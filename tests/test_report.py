@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.curves import band, bootstrap, pareto
 from search.errors import UserError
-from search.reading import read_sections
-from search.report import compare, summarise, write_report
+from search.reports.compare import compare, summarise, write_report
+from search.reports.curves import band, bootstrap, pareto
+from search.reports.reading import read_sections
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -205,7 +205,7 @@ def test_reports_read_what_search_run_writes(tmp_path):
 
 
 def test_a_constraint_beside_its_own_measurement_is_not_a_second_metric():
-    from search.report import _metrics
+    from search.reports.compare import _metrics
 
     trial = {"constraints": {"latency": -3.5, "size": -1.0}, "info": {"latency_ms": 24.5, "note": "text"}}
     assert _metrics(trial) == {"size": -1.0, "latency_ms": 24.5}

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from search.cli.options import without_password
 from search.errors import UserError, cli
-from search.options import without_password
+from search.rankers import default_ranker
 from search.run import main
-from search.space import Decision, Seen, Space
-from search.strategies import Setup, make_strategy
-from search.study import default_ranker
+from search.spaces import Decision, Seen, Space
+from search.strategies import make_strategy
+from search.strategies.base import Setup
 from search.tasks import TASKS, Task, load_task
 
 REPOSITORY = Path(__file__).resolve().parent.parent

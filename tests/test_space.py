@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.space import DIGITS, Decision, Space
+from search.spaces import DIGITS, Decision, Space
 
 CELL = Space([Decision(f"edge{i}", ("none", "skip", "conv1", "conv3", "pool")) for i in range(6)], "cell")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from search import Decision, Result, Space, Study, UserError, maximize, minimize
+from search.rankers import default_ranker
 from search.rankers.base import Ranker, from_scores
-from search.study import default_ranker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPACE = Space([Decision("depth", (2, 4, 6)), Decision("width", (64, 128, 256)), Decision("rate", (0.1, 0.2, 0.3, 0.4))])

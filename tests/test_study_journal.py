@@ -14,8 +14,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search import Space, Study, UserError
-from search.claims import OWNER_FILE, alive, identity, own
-from search.journal import Journal, repair
+from search.studies.claims import OWNER_FILE, alive, identity, own
+from search.studies.journal import Journal, repair
 
 SPACE = Space.of_sizes([4] * 5)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search import surrogates
 from search.rankers import Context, make_ranker
-from search.space import Seen, Space
+from search.rankers import regression as surrogates
+from search.spaces import Seen, Space
 
 RNG = np.random.default_rng(0)
 SPACE = Space.of_sizes([5, 2, 4, 3])

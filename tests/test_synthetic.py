@@ -8,13 +8,12 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
-from data_builders.responses import sample_layout, sample_world
-from data_builders.synthetic import BLOCK, rows, stream
-from data_builders.terms import TERMS
-from data_builders.trajectories import sample_question
-from search.prompt_nano import VALUE_BINS, bin_centres, value_bins, value_scores, vocabulary
+from data_builders.prior.nano_rows import BLOCK, rows, stream
+from data_builders.prior.terms import TERMS
+from data_builders.prior.trajectories import sample_question
+from data_builders.prior.worlds import sample_layout, sample_world
+from search.prompts.nano import VALUE_BINS, bin_centres, value_bins, value_scores, vocabulary
 
 
 def test_worlds_are_finite_deterministic_and_use_every_term():
@@ -80,14 +79,6 @@ def test_answer_rows_name_one_of_their_candidates():
         assert row["output"] in candidates and len(set(candidates)) == len(candidates)
 
 
-@pytest.mark.parametrize("format", ["paper", "release", "append"])
-def test_text_formats_answer_with_a_candidate(format: str):
-    from data_builders.synthetic import _text_row
-
-    row = _text_row(sample_question(np.random.default_rng(3), 10), format)
-    assert row["output"] in row["input"]
-
-
 def test_the_bytes_do_not_depend_on_the_number_of_workers():
     options = {"format": "nano_value", "per_history": 48, "answers": 0.05}
     one, two = ("".join(stream(3, 2100, n, False, options)) for n in (1, 2))
@@ -96,7 +87,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers():
 
 def test_evidence_of_the_prior_is_informative():
     """The mean of the views picks far better than chance on fresh worlds: the rows have something to teach."""
-    from search.evidence import gather
+    from search.prompts.evidence import gather
 
     marks = []
     for seed in range(60):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.space import Decision, Space
+from search.files import cache_folder
+from search.spaces import Decision, Space
 from search.tables.base import Table
-from search.tables.cache import cache_folder, cached, file_sum
+from search.tables.cache import cached, file_sum
 
 
 def mirror(code):

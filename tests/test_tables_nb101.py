@@ -11,8 +11,9 @@ import pytest
 from test_tables_files import write_records
 
 from search.errors import UserError
-from search.tables import load_table, nb101
-from search.tables.nb101_files import from_api
+from search.spaces import nb101
+from search.tables import load_table
+from search.tables.nb101 import from_api, load
 from search.tasks import load_task
 
 FIRST = "10011010000100101010102001"
@@ -173,9 +174,9 @@ def test_cells_with_fewer_vertices(tmp_path):
 def test_epochs_are_kept_apart(tfrecord):
     table = load_table("nb101", tfrecord)
     assert np.isnan(table.metrics["val_acc"][1, 1:]).all()
-    assert nb101.load(tfrecord, epochs=4).lookup(INCEPTION, "val_acc") == pytest.approx(90.0)
+    assert load(tfrecord, epochs=4).lookup(INCEPTION, "val_acc") == pytest.approx(90.0)
     with pytest.raises(UserError, match="has no runs of 36 epochs - it has 4, 108"):
-        nb101.load(tfrecord, epochs=36)
+        load(tfrecord, epochs=36)
 
 
 def test_as_a_task(tfrecord):
@@ -228,7 +229,7 @@ def test_a_loaded_interface_object_is_accepted():
     table = from_api(Api(), 108)
     assert table.lookup(FIRST, "val_acc") == pytest.approx(90.0)
     with pytest.raises(UserError, match="an object of type int"):
-        nb101.load(5)
+        load(5)
 
 
 def test_cells_in_a_csv(tmp_path, shared_table):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.tables import nb201
+from search.spaces import nb201
+from search.tables.nb201 import load
 from search.tasks import load_task
-from search.tasks.nb201 import NB201
+from search.tasks.tabular import Benchmark
 
 CODES = ["".join(p) for p in product("01234", repeat=6)]
 
@@ -51,7 +52,7 @@ def test_no_optimum_can_be_hidden_by_leaving_out_repeats(code):
 
 @pytest.mark.parametrize(("dataset", "best", "value"), [("cifar10", "333132", 91.6067), ("cifar100", "333133", 73.4933), ("imagenet16", "322133", 46.7333)])
 def test_pip_table(dataset, best, value):
-    table = nb201.load(dataset)
+    table = load(dataset)
     assert len(table) == 15_625 and table.space.size == 15_625
     assert table.metrics["val_acc"].shape == (15_625, 3)
     values = table.metric("val_acc")
@@ -71,7 +72,7 @@ def test_the_task_searches_validation():
 
 def test_unknown_data_set_gets_a_hint():
     with pytest.raises(UserError, match="did you mean cifar10"):
-        nb201.load("cifar1O")
+        load("cifar1O")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_unknown_data_set_gets_a_hint():
 )
 def test_table_with_test_accuracy(shared_table, dataset, best, val, test):
     """facts: best by validation and its test value, from the complete CSV."""
-    task = NB201(dataset, shared_table("nasbench201_200ep.csv.gz"))
+    task = Benchmark(f"nb201/{dataset}", shared_table("nasbench201_200ep.csv.gz"))
     row = int(np.argmax(task.values))
     assert task.space.to_codes(task.table.codes[[row]]) == [best]
     assert task.optimum == pytest.approx(val) and task.test(best) == pytest.approx(test)

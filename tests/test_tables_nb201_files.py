@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
+from search.spaces.nb201 import arch_string
 from search.tables import nb201
 from search.tasks import load_task
 
@@ -42,7 +43,7 @@ def results(code, epochs):
                 "train_acc5es": None,
                 "train_losses": {e: 1.0 for e in at},
                 "train_times": OrderedDict((e, np.float64(2.0 + seed / 1000)) for e in at),
-                "arch_config": {"channel": 16, "num_cells": 5, "arch_str": nb201.arch_string(code), "class_num": 10},
+                "arch_config": {"channel": 16, "num_cells": 5, "arch_str": arch_string(code), "class_num": 10},
                 "params": 1.25,
                 "flop": 153.5,
                 "seed": seed,
@@ -55,7 +56,7 @@ def results(code, epochs):
             }
     return {
         "arch_index": 0,
-        "arch_str": nb201.arch_string(code),
+        "arch_str": arch_string(code),
         "all_results": found,
         "dataset_seed": {d: list(s) for d, s in SEEDS.items()},
         "clear_net_done": False,
@@ -64,7 +65,7 @@ def results(code, epochs):
 
 def whole(names=("12", "200")):
     return {
-        "meta_archs": [nb201.arch_string(c) for c in CELLS],
+        "meta_archs": [arch_string(c) for c in CELLS],
         "total_archs": len(CELLS),
         "arch2infos": {i: {n: results(c, 200 if n in ("200", "full") else 12) for n in names} for i, c in enumerate(CELLS)},
         "evaluated_indexes": set(range(len(CELLS))),
@@ -134,7 +135,7 @@ def test_a_loaded_nats_bench_object(forms):
         table = nb201.load("imagenet16", api)
         check(table, "imagenet16")
         for code in CELLS:
-            index = api.query_index_by_arch(nb201.arch_string(code))
+            index = api.query_index_by_arch(arch_string(code))
             info = api.get_more_info(index, "ImageNet16-120", hp="200", is_random=False)
             assert table.lookup(code, "val_acc") == pytest.approx(info["valid-accuracy"])
             assert table.lookup(code, "test_acc") == pytest.approx(info["test-accuracy"])

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.tables import load_table, nb301
+from search.spaces import nb301
+from search.tables import load_table
+from search.tables.nb301 import load
 from search.tasks import load_task
 
 DARTS_V2 = (
@@ -75,9 +77,9 @@ def test_edge_matrix():
 def test_real_lists(shared_table):
     table = load_table("nb301", shared_table("darts_cifar10_random214.csv.gz"))
     assert len(table) == 214 and table.metric("test_acc_best").max() == pytest.approx(97.56)
-    other = nb301.load(shared_table("darts_cifar10_oncenas545.csv.gz"))
+    other = load(shared_table("darts_cifar10_oncenas545.csv.gz"))
     assert "359 architectures with 'none' left out" in other.source
-    both = nb301.load(shared_table("darts_cifar10_oncenas545.csv.gz"), with_none=True)
+    both = load(shared_table("darts_cifar10_oncenas545.csv.gz"), with_none=True)
     assert len(both) == 526 and both.space.cardinalities[0] == 8
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.tables import load_table, nbasr
-from search.tables.cell_hash import fingerprint, vertex_hashes
+from search.spaces import nbasr
+from search.spaces.cell_hash import fingerprint, vertex_hashes
+from search.tables import load_table
+from search.tables.nbasr import load
 from search.tasks import load_task
 
 EXAMPLE, EXAMPLE_KEY = "101001000", "36855332a5778e0df5114305bc3ce238"
@@ -90,9 +92,9 @@ def test_every_code_of_a_known_model_is_in_the_table(folder):
 
 
 def test_fewer_epochs_are_another_table(folder):
-    assert nbasr.load(folder, epochs=5).metric("val_per").tolist()[0] == 50
+    assert load(folder, epochs=5).metric("val_per").tolist()[0] == 50
     with pytest.raises(UserError, match="no training runs of 10 epochs - it has those of .*40.*5"):
-        nbasr.load(folder, epochs=10)
+        load(folder, epochs=10)
 
 
 def test_the_task_minimises(folder):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.tables import TABLES, graph, load_table
+from search.spaces import graph
+from search.tables import TABLES, load_table
+from search.tables.graph import load
 from search.tables.pip_tables import package_file
 from search.tables.safe_pickle import load_file
 from search.tasks import TASKS, load_task
@@ -102,6 +104,6 @@ def test_a_missing_package_says_how_to_install_it():
 
 
 def test_unknown_names_get_a_hint():
-    for call in (lambda: load_table("graph/coro"), lambda: load_task("hpobench/care"), lambda: graph.load("coro")):
+    for call in (lambda: load_table("graph/coro"), lambda: load_task("hpobench/care"), lambda: load("coro")):
         with pytest.raises(UserError, match="did you mean"):
             call()

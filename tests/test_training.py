@@ -20,11 +20,11 @@ from tiny_models import random_history, write_chat_yaml, write_model
 from data_builders import pretrained
 from data_builders.tokenizer import write_model_folder
 from search.errors import UserError
-from search.prompt import get_format
+from search.prompts import get_format
+from search.prompts.stamp import write_stamp
 from search.rankers import Context, make_ranker
-from search.space import Space
-from search.stamp import write_stamp
-from search.study import Study
+from search.spaces import Space
+from search.studies.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE = Space.of_sizes([5] * 6, "toy")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_builders.tokenizer import CHARACTERS, SPECIAL, build_tokenizer, llama_config
-from search.space import Seen, Space
+from search.spaces import Seen, Space
 
 TOKENIZERS = ("characters", "merged")
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 from search.errors import did_you_mean
 from search.rankers.base import Context, Ranker, Ranking
+
+SHIPPED = Path(__file__).resolve().parents[2] / "models"  # where the models lie that come with the project
 
 RANKERS = {
     "random": "search.rankers.control:RandomRanker",
@@ -29,4 +33,9 @@ def make_ranker(spec: str, context: Context) -> Ranker:
     return getattr(import_module(module), cls).build(argument, context)
 
 
-__all__ = ["Context", "RANKERS", "Ranker", "Ranking", "make_ranker"]
+def default_ranker() -> str:
+    """The shipped nano model where it is present and torch is installed, else the ridge surrogate."""
+    return "nano" if (SHIPPED / "nano" / "config.json").exists() and find_spec("torch") and find_spec("transformers") else "surrogate"
+
+
+__all__ = ["Context", "RANKERS", "Ranker", "Ranking", "SHIPPED", "default_ranker", "make_ranker"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from search.space import Seen, Space
+from search.spaces import Seen, Space
 
 
 @dataclass(frozen=True)

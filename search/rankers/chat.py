@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError
-from search.operator_text import domain_text
-from search.prompt import Format, get_format
+from search.prompts.encodings import domain_text
+from search.prompts.formats import Format, get_format
+from search.prompts.stamp import agreed_encoding, agreed_format
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import ROLES, fall_back, fit_history, make_fallback, one_of, split_options, text_hash
-from search.space import Seen
-from search.stamp import agreed_encoding, agreed_format
+from search.spaces import Seen
 
 DEFAULTS = {"mode": "score", "retries": 3, "fallback": "random", "format": None, "encoding": None, "role": "user", "cache": 1}
 MODES = ("score", "generate")

@@ -9,7 +9,7 @@ import numpy as np
 
 from search.errors import UserError
 from search.rankers.base import Context, Ranker, Ranking, from_scores
-from search.space import Seen
+from search.spaces import Seen
 
 
 class RandomRanker(Ranker):

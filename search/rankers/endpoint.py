@@ -26,10 +26,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from search.errors import UserError
-from search.prompt import Format, get_format
+from search.prompts.formats import Format, get_format
 from search.rankers.base import Context, Ranker, Ranking
 from search.rankers.spec import ROLES, fall_back, make_fallback, one_of, split_options, text_hash
-from search.space import Seen
+from search.spaces import Seen
 
 DEFAULTS = {"retries": 3, "timeout": 60.0, "backoff": 0.5, "fallback": "random", "format": None, "role": "user", "constrain": "auto"}
 CONSTRAINTS = ("auto", "choice", "regex", "none")

@@ -28,15 +28,16 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.evidence import FEW, MOST, Evidence, gather, normal_scores, shown
-from search.prompt import format_hash
-from search.prompt_nano import NANO, SHIFTS, VALUE_BINS, arrays, bin_centres, code_text, promise, value_lines
+from search.prompts import format_hash
+from search.prompts.evidence import FEW, MOST, Evidence, gather, normal_scores, shown
+from search.prompts.nano import NANO, SHIFTS, VALUE_BINS, arrays, bin_centres, code_text, promise, value_lines
+from search.rankers import SHIPPED
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import split_options
-from search.space import Seen
+from search.spaces import Seen
 from search.threads import wait_asleep
 
-FOLDER = Path(__file__).parents[2] / "models" / "nano"
+FOLDER = SHIPPED / "nano"
 ANSWERS = FOLDER.with_name("nano_answer")
 MODES = ("mean", "ei", "ucb", "blend", "answer", "mix")
 DEFAULTS = {"search": "blend", "pick": "mean"}

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from search.errors import UserError
 from search.rankers.base import Context, Ranker, Ranking
-from search.space import Seen
+from search.spaces import Seen
 
 TRANSCRIPT = "ranker.jsonl"
 
@@ -58,3 +59,19 @@ def _read(path: Path) -> dict[str, Ranking]:
         except (ValueError, KeyError, TypeError):
             continue
     return answers
+
+
+def transcript_line(history: Sequence[Seen], candidates: Sequence[str], ranking: Ranking) -> dict[str, Any]:
+    """What a ranker was asked and answered, with the key under which `--ranker replay:PATH` finds it again."""
+    return {
+        "step": len(history),
+        "key": question_key(history, candidates),
+        "candidates": list(candidates),
+        "best": ranking.best,
+        "scores": None if ranking.scores is None else list(ranking.scores),
+        "source": ranking.source,
+        "tokens": ranking.tokens,
+        "seconds": round(ranking.seconds, 6),
+        "fallback": ranking.fallback,
+        **({"info": dict(ranking.info)} if ranking.info else {}),
+    }

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from search.errors import UserError, did_you_mean
 from search.rankers.base import Context, Ranker, Ranking
-from search.space import Seen
+from search.spaces import Seen
 
 FALLBACKS = ("random", "surrogate", "knn")
 ROLES = ("user", "system")

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search import surrogates
 from search.errors import did_you_mean
+from search.rankers import regression as surrogates
 from search.rankers.base import Context, Ranker, Ranking, from_scores
-from search.space import Seen, Space
+from search.spaces import Seen, Space
 from search.threads import single_blas_thread
 
 

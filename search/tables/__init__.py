@@ -36,7 +36,7 @@ def load_table(name: str, source: str | Path | Any | None = None, **options: Any
     """
     if name not in TABLES:
         if source is None and Path(name).suffix in (".csv", ".gz", ".parquet", ".pq"):
-            from search.tables.csv import read_table
+            from search.tables.columns import read_table
 
             return read_table(name)
         raise did_you_mean("table", name, TABLES)

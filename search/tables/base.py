@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.space import Space
+from search.spaces import Space
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,15 @@ class Table:
         if row < 0:
             raise UserError(f"code {code} is not in table {self.name} ({len(self)} rows) - ask for a code it has")
         return float(self.metric(metric)[row])
+
+
+_MINIMISED = set("loss error err latency time seconds flops mflops params mparams mse rmse wer ber perplexity ppl energy ms mj kwh cost".split())
+_MAXIMISED = set("acc accuracy valid val test top bleu f1 auc precision recall score reward iou map r2".split())
+
+
+def natural_direction(metric: str) -> str | None:
+    """'minimize' or 'maximize' where the name of a metric says so (val_loss, latency_ms, test_acc), else None."""
+    words = metric.lower().replace("-", "_").split("_")
+    if any(w in _MINIMISED for w in words):
+        return "minimize"
+    return "maximize" if any(w.rstrip("0123456789") in _MAXIMISED or w in _MAXIMISED for w in words) else None

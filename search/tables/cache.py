@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import sys
 import warnings
@@ -18,17 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from search.errors import UserError
-from search.files import sha256, write_atomic
-from search.space import Decision, Space
+from search.files import cache_folder, sha256, write_atomic
+from search.spaces import Decision, Space
 from search.tables.base import Table
 
 FORMAT = 1  # raise when the layout or a reader changes: older files are then rebuilt
 _ALWAYS_HASH = 64 << 20
-
-
-def cache_folder() -> Path:
-    """Where converted tables are kept."""
-    return Path(os.environ.get("LMSEARCHER_CACHE") or Path.home() / ".cache" / "lmsearcher")
 
 
 def file_sum(path: str | Path) -> str:

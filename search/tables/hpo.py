@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from search.errors import UserError, did_you_mean
-from search.space import Decision, Space
+from search.spaces import Decision, Space
 from search.tables import HPOBENCH, HPOLIB
 from search.tables.base import Table
 from search.tables.cache import cached, file_sum

@@ -1,148 +1,29 @@
-"""NAS-Bench-101: cells of at most 7 vertices and 9 edges, 423,624 of them, trained three times on CIFAR-10.
+"""NAS-Bench-101: 423,624 cells, trained three times on CIFAR-10 (the space: `search.spaces.nb101`).
 
-    load("nasbench_only108.tfrecord")          the original file; converted once (minutes), then loaded in a moment
-
-A code has 26 digits: 21 bits of the strict upper triangle, row by row ((0,1), (0,2) ... (0,6), (1,2) ... (5,6)), then the
-operations of the vertices 1 to 5. This is the order of edge_0..edge_20, op_node_0..op_node_4 in HPOBench. (The benchmark's own
-enumeration counts bits column by column.) A cell with fewer vertices leaves the others without edges, operation 0.
+    load("nasbench_only108.tfrecord")     the original file; converted once (minutes), then loaded in a moment
+    load("cells.csv")                     a CSV or Parquet file of cells
+    load(api)                             a loaded `nasbench` object
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any
+import base64
+import binascii
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from search.errors import UserError
-from search.space import Decision, Space
+from search.spaces import nb101
+from search.spaces.cell_hash import fingerprint, vertex_hashes
 from search.tables.base import Table
-from search.tables.cell_hash import fingerprint, vertex_hashes
-
-OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-EDGES = tuple((i, j) for i in range(7) for j in range(i + 1, 7))
-MAX_EDGES = 9
-_INPUT, _OUTPUT = -1, -2
-
-Edges = tuple[tuple[int, int], ...]
-
-
-def prune(edges: Sequence[tuple[int, int]], last: int = 6) -> tuple[Edges, list[int]]:
-    """The edges on paths from vertex 0 to vertex `last`, renumbered, and the old numbers of the vertices kept ([] if there is no path)."""
-    forward, backward = {0}, {last}
-    for i, j in sorted(edges):
-        if i in forward:
-            forward.add(j)
-    for i, j in sorted(edges, key=lambda e: -e[1]):
-        if j in backward:
-            backward.add(i)
-    kept = sorted(forward & backward)
-    if last not in forward:
-        return (), []
-    place = {v: k for k, v in enumerate(kept)}
-    return tuple((place[i], place[j]) for i, j in edges if i in place and j in place), kept
-
-
-def cell(code: str) -> tuple[Edges, tuple[int, ...]]:
-    """The pruned cell of a code: its edges and vertex labels (-1 input, operation numbers, -2 output); ((), ()) if input and output are not connected."""
-    edges, kept = prune([e for e, bit in zip(EDGES, code[:21], strict=True) if bit == "1"])
-    labels = [_INPUT, *map(int, code[21:]), _OUTPUT]
-    return edges, tuple(labels[v] for v in kept)
-
-
-def valid(code: str) -> bool:
-    """Whether the benchmark has the cell: connected, and at most 9 edges AFTER pruning."""
-    edges, labels = cell(code)
-    return bool(labels) and len(edges) <= MAX_EDGES
-
-
-def valid_array(codes: np.ndarray) -> np.ndarray:
-    """`valid` for uint8 (n, at least 21) codes at once, bool (n,)."""
-    bits = np.asarray(codes)[:, :21].astype(bool)
-    forward = np.zeros((len(bits), 7), dtype=bool)
-    backward = np.zeros_like(forward)
-    forward[:, 0] = backward[:, 6] = True
-    for k, (i, j) in enumerate(EDGES):
-        forward[:, j] |= bits[:, k] & forward[:, i]
-    for k in sorted(range(21), key=lambda k: -EDGES[k][1]):
-        i, j = EDGES[k]
-        backward[:, i] |= bits[:, k] & backward[:, j]
-    alive = forward & backward
-    used = sum((bits[:, k] & alive[:, i] & alive[:, j]).astype(np.int64) for k, (i, j) in enumerate(EDGES))
-    return forward[:, 6] & (used <= MAX_EDGES)
-
-
-def cell_key(code: str) -> str:
-    """The 32-digit key of a code's cell in the benchmark; UserError for a code that is not valid."""
-    edges, labels = cell(code)
-    if not labels or len(edges) > MAX_EDGES:
-        raise UserError(f"code {code} is no NAS-Bench-101 cell - input and output must be connected by at most {MAX_EDGES} edges - choose another")
-    return fingerprint(vertex_hashes(edges, labels))
-
-
-def to_code(edges: Sequence[tuple[int, int]], operations: Sequence[int]) -> str:
-    """The 26 digits of a cell with len(operations) interior vertices (0 = input, last = output); it need not be pruned."""
-    last = len(operations) + 1
-    if last > 6:
-        raise UserError(f"a cell of {last + 1} vertices was given - NAS-Bench-101 has at most 7 - leave some out")
-    present = {(i, 6 if j == last else j) for i, j in edges}
-    return "".join("1" if e in present else "0" for e in EDGES) + "".join(map(str, operations)).ljust(5, "0")
-
-
-def canonical_cell(edges: Sequence[tuple[int, int]], labels: Sequence[int], hashes: Sequence[str]) -> str:
-    """The code of a pruned cell with its vertices in order of their hash where the edges allow it; ties give the smallest code."""
-    n = len(labels)
-    before = [{i for i, j in edges if j == v} for v in range(n)]
-    best = ""
-    orders: list[list[int]] = [[0]]
-    while orders:
-        order = orders.pop()
-        if len(order) == n - 1:
-            place = {v: k for k, v in enumerate([*order, n - 1])}
-            code = to_code([(place[i], place[j]) for i, j in edges], [labels[v] for v in order[1:]])
-            best = min(best, code) if best else code
-            continue
-        ready = [v for v in range(1, n - 1) if v not in order and before[v] <= set(order)]
-        least = min(hashes[v] for v in ready)
-        orders += [[*order, v] for v in ready if hashes[v] == least]
-    return best
-
-
-@lru_cache(maxsize=1 << 17)
-def canonical(code: str) -> str:
-    """One code for all that mean the same cell: pruned, isomorphic cells alike. A code that is not valid stays as it is."""
-    edges, labels = cell(code)
-    if not labels or len(edges) > MAX_EDGES:
-        return code
-    return canonical_cell(edges, labels, vertex_hashes(edges, labels))
-
-
-def space() -> Space:
-    """26 decisions: 21 edges (absent, present) and 5 operations."""
-    return Space([Decision(f"edge_{i}_{j}", (0, 1)) for i, j in EDGES] + [Decision(f"op_{v}", OPS) for v in range(1, 6)], "nb101", canonical)
-
-
-def parse_matrix(rows: Sequence[Sequence[Any]] | str, operations: Sequence[str]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Edges and interior operation numbers from an adjacency matrix (rows, or a text of 0 and 1) and names ['input', ..., 'output']."""
-    n = len(operations)
-    flat = [int(x) for x in (rows if isinstance(rows, str) else [x for row in rows for x in row])]
-    if len(flat) != n * n or operations[0] != "input" or operations[-1] != "output" or not 2 <= n <= 7:
-        raise UserError(
-            f"a matrix of {len(flat)} entries with operations {list(operations)} is no NAS-Bench-101 cell - V x V entries and input ... output are needed"
-        )
-    edges = [(i, j) for i in range(n) for j in range(n) if flat[i * n + j]]
-    if any(i >= j for i, j in edges) or any(op not in OPS for op in operations[1:-1]):
-        raise UserError(f"a cell with edges {edges} and operations {list(operations)} was given - edges go to later vertices, operations are {', '.join(OPS)}")
-    return edges, [OPS.index(op) for op in operations[1:-1]]
-
-
-def enumerate_valid() -> Iterator[np.ndarray]:
-    """All 2**21 adjacency bit rows that are valid, in blocks of uint8 (m, 21)."""
-    for start in range(0, 1 << 21, 1 << 17):
-        numbers = np.arange(start, start + (1 << 17))
-        bits = (numbers[:, None] >> np.arange(20, -1, -1) & 1).astype(np.uint8)
-        yield bits[valid_array(bits)]
+from search.tables.cache import cached, file_sum
+from search.tables.columns import read_columns
+from search.tables.tfrecord import fields, records
 
 
 def load(source: Any = None, epochs: int = 108) -> Table:
@@ -151,6 +32,166 @@ def load(source: Any = None, epochs: int = 108) -> Table:
     One row per cell, found from any of its codes. Metrics: val_acc, test_acc (percent, three repeats), train_time (s, three
     repeats), params.
     """
-    from search.tables.nb101_files import load_source
-
     return load_source(source, epochs)
+
+
+KNOWN_SUMS = {
+    "nasbench_only108.tfrecord": "4c39c3936e36a85269881d659e44e61a245babcb72cb374eacacf75d0e5f4fd1",
+    "nasbench_full.tfrecord": "3d64db8180fb1b0207212f9032205064312b6907a3bbc81eabea10db2f5c7e9c",
+}
+DIRECTIONS = {"val_acc": "maximize", "test_acc": "maximize", "train_time": "minimize", "params": "minimize"}
+LICENCE = "Apache-2.0"
+_HELP = "download nasbench_only108.tfrecord (499 MB) from storage.googleapis.com/nasbench and give its path as the source"
+
+
+class Run(NamedTuple):
+    """One training run: key of the cell, its edges and operations, validation and test accuracy (0..1), seconds, parameters."""
+
+    key: str
+    edges: list[tuple[int, int]]
+    operations: list[int]
+    val_acc: float
+    test_acc: float
+    train_time: float
+    params: float
+
+
+def load_source(source: Any, epochs: int) -> Table:
+    """See `nb101.load`."""
+    if source is None:
+        raise UserError(f"no source was given for nb101 - no package has this table - {_HELP}")
+    if not isinstance(source, (str, Path)):
+        return from_api(source, epochs)
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(f"file {path} does not exist - nb101 is read from a .tfrecord or .csv file - {_HELP}")
+    if path.suffix != ".tfrecord":
+        return from_cells(path)
+    digest = file_sum(path)
+
+    def build() -> Table:
+        note = " (the published file)" if digest == KNOWN_SUMS.get(path.name) else ""
+        return _table(tfrecord_runs(path, epochs), path.name + note, digest, epochs)
+
+    note = f"converting {path.name} ({path.stat().st_size >> 20} MB) once: some minutes; later loads take a moment"
+    return cached("nb101", f"{digest}|{epochs}", build, nb101.canonical, note)
+
+
+def tfrecord_runs(path: Path, epochs: int) -> Iterator[Run]:
+    """The runs of a TFRecord file that trained for `epochs`."""
+    seen = set()
+    for number, payload in enumerate(records(path), start=1):
+        try:
+            key, trained, matrix, operations, encoded = json.loads(payload)
+            seen.add(trained)
+            if trained != epochs:
+                continue
+            params, last = _metrics(base64.b64decode(encoded, validate=True))
+            edges, ops = nb101.parse_matrix(matrix, operations.split(","))
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError, binascii.Error) as error:
+            reason = f"record {number} of {path.name} is not a NAS-Bench-101 record ({type(error).__name__})"
+            raise UserError(f"{reason} - the files are {', '.join(KNOWN_SUMS)} - {_HELP}") from error
+        yield Run(key, edges, ops, last[4], last[5], last[2], params)
+    if epochs not in seen:
+        raise UserError(f"{path.name} has no runs of {epochs} epochs - it has {', '.join(map(str, sorted(seen))) or 'none'} - choose one of these")
+
+
+def _metrics(message: bytes) -> tuple[int, dict[int, Any]]:
+    """(parameters, fields of the last evaluation) of a ModelMetrics message: 2 seconds, 3 training, 4 validation, 5 test accuracy."""
+    evaluations, params = [], 0
+    for number, value in fields(message):
+        if number == 1:
+            evaluations.append(value)
+        elif number == 2:
+            params = value
+    return params, dict(fields(evaluations[-1]))
+
+
+def _table(runs: Iterable[Run], source: str, digest: str, epochs: int) -> Table:
+    rows: dict[str, int] = {}
+    codes: list[str] = []
+    params, figures, places = array("d"), array("d"), array("q")  # flat: the small file has 1.27 million runs
+    for run in runs:
+        row = rows.setdefault(run.key, len(codes))
+        if row == len(codes):
+            codes.append(_checked_code(run))
+            params.append(run.params)
+        places.append(row)
+        figures.extend((100 * run.val_acc, 100 * run.test_acc, run.train_time))
+    if not codes:
+        raise UserError(f"{source} holds no runs - {_HELP}")
+    place = np.array(places)
+    order = np.argsort(place, kind="stable")
+    counts = np.bincount(place)
+    repeat = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    block = np.full((len(codes), counts.max(), 3), np.nan)
+    block[place[order], repeat] = np.array(figures).reshape(-1, 3)[order]
+    own = nb101.space()
+    metrics = {name: np.ascontiguousarray(block[:, :, k]) for k, name in enumerate(("val_acc", "test_acc", "train_time"))}
+    metrics["params"] = np.array(params)
+    name = "nb101" if epochs == 108 else f"nb101/{epochs}"
+    return Table(name, own, own.to_array(codes), metrics, DIRECTIONS, source, LICENCE, digest, by_canonical=True)
+
+
+def _checked_code(run: Run) -> str:
+    """The canonical code of a run's cell, after making sure that the file's key belongs to it."""
+    edges, kept = nb101.prune(run.edges, len(run.operations) + 1)
+    labels = [-1, *run.operations, -2]
+    labels = [labels[v] for v in kept]
+    hashes = vertex_hashes(edges, labels)
+    if not kept or fingerprint(hashes) != run.key:
+        raise UserError(f"cell {run.key} has a matrix and operations of another cell - the file was changed or is of another kind - download it again")
+    return nb101.canonical_cell(edges, labels, hashes)
+
+
+def from_api(api: Any, epochs: int) -> Table:
+    """The table of a loaded `nasbench.api.NASBench` object."""
+    fixed, computed = getattr(api, "fixed_statistics", None), getattr(api, "computed_statistics", None)
+    if not isinstance(fixed, dict) or not isinstance(computed, dict):
+        raise UserError(f"an object of type {type(api).__name__} was given as nb101 source - a path or a loaded nasbench API object is needed - {_HELP}")
+
+    def runs() -> Iterator[Run]:
+        for key, cell in fixed.items():
+            edges, ops = nb101.parse_matrix(np.asarray(cell["module_adjacency"]).tolist(), cell["module_operations"])
+            for run in computed[key].get(epochs, []):
+                final = (run["final_validation_accuracy"], run["final_test_accuracy"], run["final_training_time"])
+                yield Run(key, edges, ops, *final, cell["trainable_parameters"])
+
+    return _table(runs(), "nasbench API object", "", epochs)
+
+
+def from_cells(path: Path) -> Table:
+    """A CSV or Parquet file with columns adj_upper (upper triangle, row by row) and ops (digits or names), or a column code.
+
+    Numbers are metrics as they stand; several rows of a cell become repeats.
+    """
+    columns, numbers = read_columns(path)
+    if "code" in columns:
+        codes = columns["code"]
+    elif {"adj_upper", "ops"} <= set(columns):
+        codes = [_upper(path, upper, ops) for upper, ops in zip(columns["adj_upper"], columns["ops"], strict=True)]
+    else:
+        raise UserError(f"{path.name} has columns {', '.join(columns)} - 'code', or 'adj_upper' and 'ops', are needed - rename them")
+    metrics = {n: v for n, v in numbers.items() if n not in ("code", "adj_upper", "ops")}
+    own = nb101.space()
+    same: dict[str, list[int]] = {}
+    for row, code in enumerate(codes):
+        if not nb101.valid(own.check(code)):
+            raise UserError(f"row {row + 2} of {path.name} is no NAS-Bench-101 cell - input and output must be connected by at most 9 edges - remove it")
+        same.setdefault(nb101.canonical(code), []).append(row)
+    width = max(map(len, same.values()))
+    pick = np.array([rows + [-1] * (width - len(rows)) for rows in same.values()])
+    merged = {n: np.where(pick >= 0, v[pick], np.nan) for n, v in metrics.items()}
+    merged = {n: v[:, 0] if width == 1 else v for n, v in merged.items()}
+    directions = {m: DIRECTIONS[m] for m in merged if m in DIRECTIONS}
+    return Table(path.name.split(".")[0], own, own.to_array(list(same)), merged, directions, path.name, "", file_sum(path), by_canonical=True)
+
+
+def _upper(path: Path, upper: str, ops: str) -> str:
+    names = [op for op in ops.split(",") if op] if "," in ops or ops in nb101.OPS else list(ops)
+    numbers = [nb101.OPS.index(op) if op in nb101.OPS else "012".find(op) for op in names]
+    n = len(numbers) + 2
+    if len(upper) != n * (n - 1) // 2 or not set(upper) <= set("01") or -1 in numbers or n > 7:
+        raise UserError(f"{path.name} has a cell '{upper}' with operations '{ops}' - V(V-1)/2 bits and V-2 operations are needed for V <= 7 - correct it")
+    bits = iter(upper)
+    return nb101.to_code([(i, j) for i in range(n) for j in range(i + 1, n) if next(bits) == "1"], numbers)

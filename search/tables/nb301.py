@@ -1,139 +1,25 @@
-"""The DARTS space of NAS-Bench-301: two cells of four nodes, 1.08e18 codes of 22 digits.
+"""Measured DARTS architectures: the published runs of NAS-Bench-301, or a list of your own (the space: `search.spaces.nb301`).
 
     load("nb_301/")              the published runs: a folder of results_*.json
     load("genotypes.csv")        a column 'genotype' (or 'code') and numbers
-
-Digits of a cell: the operations of its 8 edges, node by node, lower source first; then for the nodes 3, 4 and 5 which two of the
-earlier states feed them (3, 6 and 10 pairs in lexicographic order; node 2 has only (0, 1)). The normal cell comes first, then the
-reduction cell in the same way. States 0 and 1 are the outputs of the two previous cells.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from functools import lru_cache, partial
-from itertools import combinations, permutations
+import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from search.errors import UserError
-from search.space import Decision, Space
-from search.tables.base import Table
-
-OPS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
-OPS_WITH_NONE = (*OPS, "none")
-PAIRS = {node: tuple(combinations(range(node), 2)) for node in (2, 3, 4, 5)}
-EDGE_OFFSET = {2: 0, 3: 2, 4: 5, 5: 9}
-_ITEM = re.compile(r"\(\s*['\"]?(\w+)['\"]?\s*,\s*(\d+)\s*\)")
-_FULL = re.compile(r"normal\s*=\s*(.*?)normal_concat\s*=\s*(.*?),\s*reduce\s*=\s*(.*?)reduce_concat\s*=\s*(.*?)\)?\s*$", re.S)
-
-Cell = Sequence[tuple[str, int]]
-
-
-def encode_cell(cell: Cell, ops: tuple[str, ...] = OPS) -> str:
-    """The 11 digits of 8 pairs (operation, source state), two per node; UserError when it is no DARTS cell."""
-    if len(cell) != 8:
-        raise UserError(f"a cell of {len(cell)} edges was given - a DARTS cell has 8, two for each of 4 nodes - correct the genotype")
-    digits, pairs = "", ""
-    for node in (2, 3, 4, 5):
-        first, second = sorted(cell[2 * (node - 2) : 2 * (node - 2) + 2], key=lambda item: item[1])
-        sources = (first[1], second[1])
-        if sources not in PAIRS[node]:
-            raise UserError(f"node {node} of a cell is fed by states {sources} - two different states below {node} are needed - correct the genotype")
-        for op, _ in (first, second):
-            if op not in ops:
-                raise UserError(f"operation '{op}' was given - the DARTS space here has {', '.join(ops)} - leave the architecture out")
-            digits += str(ops.index(op))
-        if node > 2:
-            pairs += str(PAIRS[node].index(sources))
-    return digits + pairs
-
-
-def decode_cell(digits: str, ops: tuple[str, ...] = OPS) -> list[tuple[str, int]]:
-    """The 8 pairs (operation, source state) of 11 digits, the lower source first."""
-    chosen = [PAIRS[2][0]] + [PAIRS[node][int(d)] for node, d in zip((3, 4, 5), digits[8:], strict=True)]
-    sources = [s for pair in chosen for s in pair]
-    return [(ops[int(d)], s) for d, s in zip(digits[:8], sources, strict=True)]
-
-
-def parse_genotype(text: str, ops: tuple[str, ...] = OPS) -> str:
-    """The code of 'Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=...)'."""
-    match = _FULL.search(text)
-    if match is None:
-        raise UserError(f"'{text[:60]}...' is not a DARTS genotype - the form is Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...)")
-    for concat in (match[2], match[4]):
-        if re.findall(r"\d+", concat) not in (["2", "6"], ["2", "3", "4", "5"]):
-            raise UserError(f"a genotype with concat {concat} was given - this space concatenates the states 2 to 5 - leave the architecture out")
-    cells = ([(op, int(source)) for op, source in _ITEM.findall(part)] for part in (match[1], match[3]))
-    return "".join(encode_cell(cell, ops) for cell in cells)
-
-
-def genotype(code: str, ops: tuple[str, ...] = OPS) -> str:
-    """The DARTS text of a code."""
-    normal, reduce = decode_cell(code[:11], ops), decode_cell(code[11:], ops)
-    return f"Genotype(normal={normal}, normal_concat=range(2, 6), reduce={reduce}, reduce_concat=range(2, 6))"
-
-
-def from_config(config: dict[str, Any]) -> str:
-    """The code of a NAS-Bench-301 configuration (keys 'NetworkSelectorDatasetInfo:darts:edge_normal_0' and so on)."""
-    lead = "NetworkSelectorDatasetInfo:darts:"
-    digits = ""
-    for kind in ("normal", "reduce"):
-        cell = []
-        for node in (2, 3, 4, 5):
-            sources = (0, 1) if node == 2 else tuple(int(s) for s in str(config[f"{lead}inputs_node_{kind}_{node}"]).split("_"))
-            cell += [(config[f"{lead}edge_{kind}_{EDGE_OFFSET[node] + s}"], s) for s in sources]
-        digits += encode_cell(cell)
-    return digits
-
-
-@lru_cache(maxsize=1 << 18)
-def canonical_cell(digits: str, ops: tuple[str, ...] = OPS) -> str:
-    """The smallest digits of the cells that differ only in the order of their nodes (the output concatenates all four)."""
-    cell = decode_cell(digits, ops)
-    nodes = [cell[2 * k : 2 * k + 2] for k in range(4)]
-    best = digits
-    for order in permutations(range(4)):
-        place = {0: 0, 1: 1, **{old + 2: new + 2 for new, old in enumerate(order)}}
-        moved = [[(op, place[s]) for op, s in nodes[old]] for old in order]
-        if all(s < new + 2 for new, node in enumerate(moved) for _, s in node):
-            best = min(best, encode_cell([item for node in moved for item in node], ops))
-    return best
-
-
-def canonical(code: str, ops: tuple[str, ...] = OPS) -> str:
-    """One code for all that differ only in the order of nodes."""
-    return canonical_cell(code[:11], ops) + canonical_cell(code[11:], ops)
-
-
-def space(ops: tuple[str, ...] = OPS) -> Space:
-    """22 decisions; with OPS its size is (7**8 * 180)**2 = 1.0767e18."""
-    decisions = []
-    for kind in ("normal", "reduce"):
-        decisions += [Decision(f"{kind}_op_{node}_{k}", ops) for node in (2, 3, 4, 5) for k in (0, 1)]
-        decisions += [Decision(f"{kind}_inputs_{node}", tuple(f"{a}_{b}" for a, b in PAIRS[node])) for node in (3, 4, 5)]
-    return Space(decisions, "nb301", partial(canonical, ops=ops))
-
-
-def edge_matrix(codes: Iterable[str], ops: int = len(OPS)) -> np.ndarray:
-    """One-hot of the 28 possible edges (14 per cell), all zero where an edge is absent; float32 (n, 28 * ops)."""
-    return edge_features(np.array([[int(d) for d in code] for code in codes], dtype=np.uint8).reshape(-1, 22), ops)
-
-
-def edge_features(codes: np.ndarray, ops: int = len(OPS)) -> np.ndarray:
-    """`edge_matrix` of uint8 (n, 22) codes."""
-    out = np.zeros((len(codes), 28, ops), dtype=np.float32)
-    rows = np.arange(len(codes))
-    for cell in (0, 1):
-        digits = codes[:, 11 * cell : 11 * cell + 11]
-        for node in (2, 3, 4, 5):
-            pairs = np.array(PAIRS[node])[digits[:, 5 + node] if node > 2 else np.zeros(len(codes), dtype=np.int64)]
-            for k in (0, 1):
-                out[rows, 14 * cell + EDGE_OFFSET[node] + pairs[:, k], digits[:, 2 * (node - 2) + k]] = 1
-    return out.reshape(len(codes), -1)
+from search.spaces import nb301
+from search.spaces.nb301 import OPS, OPS_WITH_NONE
+from search.tables.base import Table, natural_direction
+from search.tables.cache import cached, file_sum, folder_sum
+from search.tables.columns import read_columns
 
 
 def load(source: str | Path | None = None, with_none: bool = False) -> Table:
@@ -141,6 +27,82 @@ def load(source: str | Path | None = None, with_none: bool = False) -> Table:
 
     with_none: keep architectures that use 'none' (an eighth operation); else they are left out and counted in the table's source.
     """
-    from search.tables.nb301_files import load_source
-
     return load_source(source, OPS_WITH_NONE if with_none else OPS)
+
+
+_HELP = "download the runs (figshare 13246952) or make a CSV with a column 'genotype', and give its path as the source"
+_LEAD = "NetworkSelectorDatasetInfo:darts:"
+
+
+def load_source(source: str | Path | None, ops: tuple[str, ...]) -> Table:
+    """See `nb301.load`."""
+    if source is None:
+        raise UserError(f"no source was given for nb301 - no package has these runs - {_HELP}")
+    path = Path(source)
+    canonical = partial(nb301.canonical, ops=ops)
+    if path.is_dir():
+        files = sorted(path.rglob("*.json"))
+        if not files:
+            raise UserError(f"folder {path} has no .json runs of NAS-Bench-301 - {_HELP}")
+        digest = folder_sum(files)
+        note = f"reading {len(files)} runs of {path.name} once; later loads take a moment"
+        return cached("nb301", digest, lambda: _from_runs(files, path, digest), canonical, note)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist - {_HELP}")
+    digest = file_sum(path)
+    return cached("nb301", f"{digest}|{len(ops)}", lambda: _from_list(path, digest, ops), canonical)
+
+
+def _from_runs(files: list[Path], path: Path, digest: str) -> Table:
+    """Runs with the most common training set-up (layers, channels, epochs); files that are no runs are counted."""
+    runs: list[tuple[Any, str, tuple[float, float, float]]] = []
+    other = 0
+    for file in files:
+        try:
+            data = json.loads(file.read_bytes())
+            config, info = data["optimized_hyperparamater_config"], data["info"][0]
+            setup = (config.get(f"{_LEAD}layers"), config.get(f"{_LEAD}init_channels"), data.get("budget"))
+            figures = (info["val_accuracy"], data.get("test_accuracy", np.nan), data.get("runtime", np.nan))
+            runs.append((setup, nb301.from_config(config), tuple(float(x) for x in figures)))
+        except (KeyError, IndexError, TypeError, ValueError, UserError):
+            other += 1
+    if not runs:
+        raise UserError(f"none of the {len(files)} .json files in {path} is a NAS-Bench-301 run - {_HELP}")
+    common, _ = Counter(setup for setup, _, _ in runs).most_common(1)[0]
+    kept = [(code, figures) for setup, code, figures in runs if setup == common]
+    layers, channels, epochs = common
+    left_out = len(runs) - len(kept) + other
+    source = f"{path.name}: {len(kept)} runs ({layers} layers, {channels} channels, {epochs} epochs), {left_out} files of other kinds left out"
+    return _table(kept, ("val_acc", "test_acc", "train_time"), source, digest, nb301.OPS)
+
+
+def _from_list(path: Path, digest: str, ops: tuple[str, ...]) -> Table:
+    columns, numbers = read_columns(path)
+    own = nb301.space(ops)
+    if "genotype" in columns:
+        used_none = [ops is nb301.OPS and "'none'" in text for text in columns["genotype"]]
+        codes = ["" if none else nb301.parse_genotype(text, ops) for text, none in zip(columns["genotype"], used_none, strict=True)]
+    elif "code" in columns:
+        codes = [own.check(code) for code in columns["code"]]
+    else:
+        raise UserError(f"{path.name} has columns {', '.join(columns)} - a column 'genotype' or 'code' is needed - rename one")
+    names = tuple(n for n in numbers if n != "code")
+    kept = [(code, tuple(numbers[n][row] for n in names)) for row, code in enumerate(codes) if code]
+    if not kept or not names:
+        raise UserError(f"{path.name} has no architecture of the DARTS space with a number beside it - {_HELP}")
+    left = len(codes) - len(kept)
+    return _table(kept, names, path.name + (f" ({left} architectures with 'none' left out)" if left else ""), digest, ops)
+
+
+def _table(rows: list[tuple[str, tuple[float, ...]]], names: tuple[str, ...], source: str, digest: str, ops: tuple[str, ...]) -> Table:
+    groups: dict[str, list[tuple[float, ...]]] = {}
+    for code, figures in rows:
+        groups.setdefault(code, []).append(figures)
+    width = max(map(len, groups.values()))
+    block = np.full((len(groups), width, len(names)), np.nan)
+    for row, figures in enumerate(groups.values()):
+        block[row, : len(figures)] = figures
+    metrics = {name: np.ascontiguousarray(block[:, :, k] if width > 1 else block[:, 0, k]) for k, name in enumerate(names)}
+    own = nb301.space(ops)
+    directions = {name: d for name in names if (d := natural_direction(name))}
+    return Table("nb301", own, own.to_array(list(groups)), metrics, directions, source, "", digest)

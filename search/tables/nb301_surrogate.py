@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.files import write_atomic
-from search.tables import nb301
+from search.files import cache_folder, write_atomic
+from search.spaces import nb301
 from search.tables.base import Table
-from search.tables.cache import cache_folder
 
 FORMAT = 1
 _SETTINGS = {"max_depth": 6, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.4, "min_child_weight": 3, "tree_method": "hist", "nthread": 1}
@@ -34,9 +33,9 @@ class Surrogate:
     held_out: dict[str, float]
     operations: int
 
-    def predict(self, codes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation over the members, float64 (n,) each."""
-        features = nb301.edge_matrix(codes, self.operations)
+    def predict(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over the members, float64 (n,) each, of uint8 (n, 22) codes."""
+        features = nb301.edge_features(codes, self.operations)
         each = np.array([m.inplace_predict(features) for m in self.members], dtype=np.float64)
         return each.mean(axis=0), each.std(axis=0)
 

@@ -7,13 +7,11 @@ from typing import Any
 
 from search.errors import UserError, did_you_mean
 from search.tables import TABLES
-from search.tasks.base import Result, TableTask, Task
+from search.tasks.base import Result, Task
+from search.tasks.tabular import TableTask
 
 TASKS = {
-    "nb201/cifar10": "search.tasks.nb201:NB201:cifar10",
-    "nb201/cifar100": "search.tasks.nb201:NB201:cifar100",
-    "nb201/imagenet16": "search.tasks.nb201:NB201:imagenet16",
-    **{table: f"search.tasks.benchmarks:Benchmark:{table}" for table in TABLES if not table.startswith("nb201/")},
+    **{table: f"search.tasks.tabular:Benchmark:{table}" for table in TABLES},
     "nb301": "search.tasks.nb301:NB301",
     "hat": "search.tasks.hat:Hat",
 }

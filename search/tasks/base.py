@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from search.errors import UserError
-from search.space import Space
+from search.spaces import Space
 from search.tables.base import Table
 
 
@@ -58,45 +55,3 @@ class Task:
     def describe(self) -> dict[str, Any]:
         """What goes into summary.json: names, size, checksums."""
         return {"task": self.name, "metric": self.metric, "direction": self.direction, "optimum": self.optimum, "space_size": str(self.space.size)}
-
-
-class TableTask(Task):
-    """A table as a task: evaluation is a look-up of the raw code; codes that the table lacks are infeasible."""
-
-    def __init__(self, table: Table, metric: str, direction: str | None = None, test_metric: str | None = None, name: str | None = None):
-        self.table = table
-        self.space = table.space
-        self.metric = metric
-        self.direction = direction or table.directions.get(metric) or "maximize"
-        if self.direction not in ("maximize", "minimize"):
-            raise UserError(f"direction '{self.direction}' was given - allowed are maximize and minimize")
-        self.name = name or table.name
-        self.values = table.metric(metric)
-        self.test_metric = test_metric
-        self._test = table.metric(test_metric) if test_metric else None
-        known = self.values[np.isfinite(self.values)]
-        if not len(known):
-            raise UserError(f"metric '{metric}' of table {table.name} has no finite value - choose one of {', '.join(table.metrics)}")
-        self.optimum = float(known.max() if self.direction == "maximize" else known.min())
-        self._complete = len(known) == table.space.size
-
-    def _row(self, code: str) -> int:
-        row = int(self.table.rows([code])[0])
-        return row if row >= 0 and np.isfinite(self.values[row]) else -1
-
-    def evaluate(self, code: str, seed: int = 0) -> Result:
-        row = self._row(code)
-        if row < 0:
-            raise UserError(f"code {code} has no '{self.metric}' in table {self.table.name} - ask for a code it has")
-        return Result(float(self.values[row]))
-
-    def feasible(self, code: str) -> bool:
-        return self._complete or self._row(code) >= 0
-
-    def test(self, code: str) -> float | None:
-        row = self._row(code)
-        return None if self._test is None or row < 0 or not np.isfinite(self._test[row]) else float(self._test[row])
-
-    def describe(self) -> dict[str, Any]:
-        table = {"table": self.table.name, "table_rows": len(self.table), "table_sha256": self.table.sha256, "source": self.table.source}
-        return super().describe() | table | {"test_metric": self.test_metric}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from search.spaces.nb301 import genotype
 from search.tables import nb301
 from search.tables.nb301_surrogate import fit
 from search.tasks.base import Result, Task
@@ -35,12 +36,12 @@ class NB301(Task):
         self._about = {"source": measured.source, "table_sha256": measured.sha256, "held_out": self.surrogate.held_out, "noise": noise}
 
     def evaluate(self, code: str, seed: int = 0) -> Result:
-        mean, spread = (float(x[0]) for x in self.surrogate.predict([self.space.check(code)]))
+        mean, spread = (float(x[0]) for x in self.surrogate.predict(self.space.to_array([code])))
         noise = np.random.default_rng((seed, zlib.crc32(code.encode()))).normal() * spread if self.noise else 0.0
         return Result(mean + noise, info={"spread": spread})
 
     def epilogue(self, best: str) -> str:
-        return f"genotype: {nb301.genotype(best)}"
+        return f"genotype: {genotype(best)}"
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | self._about

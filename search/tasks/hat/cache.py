@@ -5,45 +5,19 @@ Everything lies in $LMSEARCHER_CACHE (default ~/.cache/lmsearcher) under hat/, i
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from search.errors import UserError
+from search.files import cache_folder
 from search.tasks.hat import corpus as embedded
 from search.tasks.hat import phrases
 from search.tasks.hat.recipe import Recipe
+from search.tasks.training import device_name, key
 
 
 def root() -> Path:
     """The cache folder of this task."""
-    return Path(os.environ.get("LMSEARCHER_CACHE") or Path.home() / ".cache" / "lmsearcher") / "hat"
-
-
-def key(*parts: Any) -> str:
-    """16 hex digits of what something is made from."""
-    return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time makes what the cache lacks; the others wait and then find it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / ".lock", "w")
-    except OSError as error:
-        raise UserError(
-            f"the cache folder {folder} cannot be written ({error.strerror}) - it keeps corpus and supernet - set LMSEARCHER_CACHE to a writable folder"
-        ) from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return cache_folder() / "hat"
 
 
 def corpus_folder(sizes: dict[str, int], merges: int) -> Path:
@@ -65,20 +39,6 @@ def supernet_folder(corpus, recipe: Recipe) -> Path:
 def trained(folder: Path, recipe: Recipe) -> bool:
     """Whether the supernet has all its updates."""
     return (folder / f"update-{recipe.updates}.pt").exists()
-
-
-def device_name(device: str) -> str:
-    """The processor or GPU that latency is measured on, with the number of threads."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
 
 
 def latency_table(space, words: tuple[int, int], device: str, n: int, repeats: int, progress: bool) -> Path:

@@ -23,7 +23,7 @@ import numpy as np
 
 from search.errors import UserError, cli
 from search.files import write_atomic
-from search.space import Space
+from search.spaces import Space
 from search.tasks.hat.space import FEATURES, LAYERS, SCALE, features, hat_space, to_arch
 
 PENALTIES = np.logspace(-6, 2, 17)

@@ -17,7 +17,7 @@ from search.errors import UserError, cli
 from search.files import write_atomic
 from search.tasks.hat.recipe import Recipe, add_arguments, from_arguments
 from search.tasks.hat.space import hat_space, largest, parameters, to_arch
-from search.tasks.hat.supernet import first_process
+from search.tasks.training import first_process
 
 
 def build(recipe: Recipe, code: str, source_words: int, target_words: int):
@@ -33,7 +33,8 @@ def build(recipe: Recipe, code: str, source_words: int, target_words: int):
 
 def retrain(corpus, recipe: Recipe, code: str, out: Path, device: str = "auto", progress: bool = True):
     """Train the sub-transformer from scratch in folder `out`; returns the model."""
-    from search.tasks.hat.train import close_place, open_place, train
+    from search.tasks.hat.train import train
+    from search.tasks.training import close_place, open_place
 
     space = hat_space(recipe.space, recipe.reduce)
     code = space.canonical(space.check(code))

@@ -36,16 +36,16 @@ class Score:
 
 def average(out: Path, n: int) -> dict:
     """The mean of the newest n saved weights (fewer if there are fewer)."""
-    from search.tasks.hat.train import checkpoints, read
+    from search.tasks.training import checkpoints, read_checkpoint
 
     paths = [path for _, path in checkpoints(out)[-n:]]
     if n < 1 or not paths:
         raise UserError(
             f"the last {n} checkpoints of {out} were asked for and {len(paths)} are there - at least one is needed - run search.tasks.hat.retrain first"
         )
-    total = read(paths[0])["model"]
+    total = read_checkpoint(paths[0])["model"]
     for path in paths[1:]:
-        for name, value in read(path)["model"].items():
+        for name, value in read_checkpoint(path)["model"].items():
             total[name] = total[name] + value
     return {name: value / len(paths) for name, value in total.items()}
 
@@ -90,7 +90,7 @@ def score(
     from tqdm import tqdm
 
     from search.tasks.hat.beam import translate
-    from search.tasks.hat.train import open_place
+    from search.tasks.training import open_place
 
     about = read_about(out)
     if about["corpus_sha256"] != corpus.about["sha256"]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.space import Decision, Space
+from search.spaces import Decision, Space
 
 LAYERS = 6
 ARBITRARY = (-1, 1, 2)

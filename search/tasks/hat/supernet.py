@@ -10,25 +10,20 @@ A killed run goes on where it was saved. HAT's own 1-GPU run of this recipe is 5
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
 from search.errors import UserError, cli
-from search.space import Space
+from search.spaces import Space
 from search.tasks.hat.recipe import Recipe, add_arguments, from_arguments
 from search.tasks.hat.space import Arch, hat_space, largest, to_arch
+from search.tasks.training import first_process
 
 
 def drawn(space: Space, seed: int, update: int) -> Arch:
     """The uniformly drawn sub-transformer of an update."""
     return to_arch(space, space.to_codes(space.sample(np.random.default_rng([seed, update]), 1))[0])
-
-
-def first_process() -> bool:
-    """Whether this process speaks for all that `torchrun` started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def build(recipe: Recipe, source_words: int, target_words: int):
@@ -44,7 +39,8 @@ def build(recipe: Recipe, source_words: int, target_words: int):
 
 def train_supernet(corpus, recipe: Recipe, out: Path, device: str = "auto", progress: bool = True) -> list[float]:
     """Train (or finish) the supernet of a corpus in folder `out`; returns the training losses of this call."""
-    from search.tasks.hat.train import close_place, open_place, train
+    from search.tasks.hat.train import train
+    from search.tasks.training import close_place, open_place
 
     place = open_place(device)
     space, model = build(recipe, len(corpus.source), len(corpus.target))
@@ -55,13 +51,13 @@ def train_supernet(corpus, recipe: Recipe, out: Path, device: str = "auto", prog
 
 def load_supernet(corpus, out: Path, recipe: Recipe):
     """(space, trained super-transformer) from the newest weights in `out`."""
-    from search.tasks.hat.train import checkpoints, read
+    from search.tasks.training import checkpoints, read_checkpoint
 
     saved = checkpoints(out)
     if not saved:
         raise UserError(f"{out} holds no supernet - it is trained by python -m search.tasks.hat.supernet --out {out}")
     space, model = build(recipe, len(corpus.source), len(corpus.target))
-    weights = read(saved[-1][1])["model"]
+    weights = read_checkpoint(saved[-1][1])["model"]
     shapes = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     if shapes != {name: tuple(p.shape) for name, p in weights.items()}:
         raise UserError(f"the supernet in {out} has other shapes than corpus and recipe ask for - give the corpus, space and reduce it was trained with")

@@ -20,6 +20,7 @@ from search.tasks.hat.corpus import SIZES
 from search.tasks.hat.latency import Predictor, fit, read_tables, timings, trimmed
 from search.tasks.hat.recipe import get_recipe
 from search.tasks.hat.space import features, hat_space, parameters, to_arch
+from search.tasks.training import device_name, locked
 
 PROBES = 2000
 
@@ -72,11 +73,11 @@ class Hat(Task):
             return
         from search.tasks.hat.data import load
         from search.tasks.hat.supernet import load_supernet, train_supernet
-        from search.tasks.hat.train import open_place
+        from search.tasks.training import open_place
 
         say = (lambda text: print(f"hat: {text}", file=sys.stderr, flush=True)) if progress else (lambda text: None)
         self.device = open_place(self.device).device
-        with cache.locked(cache.root()):
+        with locked(cache.root()):
             self.corpus = load(self.data or cache.corpus_folder(self.sizes, self.merges))
             say(f"corpus {self.corpus.about['name']}, {len(self.corpus.splits['train'])} training sentences")
             folder = self.supernet or cache.supernet_folder(self.corpus, self.recipe)
@@ -179,12 +180,12 @@ class Hat(Task):
             if name not in tables:
                 raise UserError(f"latency_table={name} was given - {self.latency_csv} has {', '.join(tables)} - choose one of them")
             return fit(tables[name].x, tables[name].y), f"fitted to {name}, {len(tables[name].y)} rows"
-        say(f"latency on {cache.device_name(self.device)}, {self.measured} sub-transformers")
+        say(f"latency on {device_name(self.device)}, {self.measured} sub-transformers")
         path = cache.latency_table(self.space, (len(self.corpus.source), len(self.corpus.target)), self.device, self.measured, self.repeats, progress)
         table = read_tables(path)[0]
         predictor = fit(table.x, table.y)
         error = float(np.median(np.abs(predictor(table.x) - table.y) / table.y))
-        return predictor, f"fitted to {len(table.y)} measurements on {cache.device_name(self.device)}, median error {error:.1%}"
+        return predictor, f"fitted to {len(table.y)} measurements on {device_name(self.device)}, median error {error:.1%}"
 
     def _measured(self, arch) -> str:
         if self.latency_csv:

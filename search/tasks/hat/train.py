@@ -6,54 +6,21 @@ every n-th batch and the gradients are summed over the tokens of all: n processe
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
 from search.errors import UserError
-from search.files import write_atomic
 from search.tasks.hat.data import Batch, Split
 from search.tasks.hat.model import PAD, Transformer
 from search.tasks.hat.recipe import Recipe
 from search.tasks.hat.space import Arch
+from search.tasks.training import Place, checkpoints, read_checkpoint, sum_gradients, total_of, update_bar, write_checkpoint
 
 Pick = Callable[[int], Arch | None]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where this process runs: its rank among `world` processes and its device."""
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
-
-
-def open_place(device: str = "auto") -> Place:
-    """Join the process group that `torchrun` announces (gloo on CPUs, nccl on GPUs); alone otherwise."""
-    rank, world, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-    if device == "auto":
-        device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {device} was given - this machine has no CUDA GPU that torch can use - use --device cpu")
-    if world > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
-    return Place(rank, world, device)
-
-
-def close_place(place: Place) -> None:
-    """Leave the process group."""
-    if place.world > 1:
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
 
 
 def train(model: Transformer, split: Split, recipe: Recipe, out: Path, pick: Pick, place: Place = Place(), progress: bool = True) -> list[float]:
@@ -65,7 +32,7 @@ def train(model: Transformer, split: Split, recipe: Recipe, out: Path, pick: Pic
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True)
     scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "fp16" and place.device.startswith("cuda"))
     done, losses = _resume(out, model, optimizer, scaler, recipe), []
-    bar = _bar(recipe.updates, done, progress and place.rank == 0)
+    bar = update_bar(recipe.updates, done, progress and place.rank == 0)
     for update in range(done + 1, recipe.updates + 1):
         loss = update_once(model, optimizer, scaler, split, recipe, update, pick(update), place)
         losses.append(loss)
@@ -87,19 +54,19 @@ def update_once(model, optimizer, scaler, split: Split, recipe: Recipe, update: 
     first = (update - 1) * recipe.update_freq * place.world
     batches = [split.training_batch(first + i * place.world + place.rank, recipe.max_tokens, recipe.seed) for i in range(recipe.update_freq)]
     optimizer.zero_grad(set_to_none=True)
-    tokens = _total(sum(b.tokens for b in batches), place)
+    tokens = total_of(sum(b.tokens for b in batches), place)
     total = 0.0
     for batch in batches:
         loss = loss_sum(model, batch.to(place.device), arch, recipe.label_smoothing, recipe.precision) / tokens
         scaler.scale(loss).backward()
         total += loss.detach()
-    _sum_gradients(model, place)
+    sum_gradients(model, place)
     if recipe.clip:
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     scaler.step(optimizer)
     scaler.update()
-    return _total(float(total), place)
+    return total_of(float(total), place)
 
 
 def loss_sum(model: Transformer, batch: Batch, arch: Arch | None, smoothing: float = 0.0, precision: str = "fp32") -> torch.Tensor:
@@ -120,60 +87,21 @@ def validation_loss(model: Transformer, batches: list[Batch], arch: Arch | None 
     return total / sum(batch.tokens for batch in batches)
 
 
-def _total(value: float, place: Place) -> float:
-    if place.world == 1:
-        return value
-    box = torch.tensor([float(value)], dtype=torch.float64 if place.device == "cpu" else torch.float32, device=place.device)
-    torch.distributed.all_reduce(box)
-    return float(box)
-
-
-def _sum_gradients(model: Transformer, place: Place) -> None:
-    """One all-reduce over the gradients there are; every process ran the same sub-transformer, so they agree which."""
-    if place.world > 1:
-        grads = [p.grad for p in model.parameters() if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in grads])
-        torch.distributed.all_reduce(flat)
-        for g, part in zip(grads, flat.split([g.numel() for g in grads])):
-            g.copy_(part.view_as(g))
-
-
 def _save(out: Path, model, optimizer, scaler, recipe: Recipe, update: int) -> None:
     identity = {"update": update, "recipe": recipe.identity()}
     weights = {name: p.detach().cpu() for name, p in model.state_dict().items()}
-    _write(out / f"update-{update}.pt", {"model": weights, **identity})
-    _write(out / "last.pt", {"model": weights, "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), **identity})
+    write_checkpoint(out / f"update-{update}.pt", {"model": weights, **identity})
+    write_checkpoint(out / "last.pt", {"model": weights, "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), **identity})
     kept = sorted(checkpoints(out), key=lambda item: -item[0])
     for _, path in kept[recipe.keep :]:
         path.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: dict) -> None:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomic(path, buffer.getvalue())
-
-
-def checkpoints(out: Path) -> list[tuple[int, Path]]:
-    """(update, file) of every saved set of weights, oldest first."""
-    return sorted((int(p.stem.split("-")[1]), p) for p in Path(out).glob("update-*.pt"))
-
-
-def read(path: Path) -> dict:
-    """A checkpoint as saved; UserError if it cannot be read."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}) - it must be one that this package saved - delete it to train again"
-        ) from error
 
 
 def _resume(out: Path, model, optimizer, scaler, recipe: Recipe) -> int:
     last = Path(out) / "last.pt"
     if not last.exists():
         return 0
-    saved = read(last)
+    saved = read_checkpoint(last)
     differ = [k for k, v in recipe.identity().items() if saved["recipe"].get(k) != v and k != "updates"]
     if differ:
         raise UserError(f"{out} holds a training with other {', '.join(differ)} - a run goes on with its own recipe - choose another --out")
@@ -181,9 +109,3 @@ def _resume(out: Path, model, optimizer, scaler, recipe: Recipe) -> int:
     optimizer.load_state_dict(saved["optimizer"])
     scaler.load_state_dict(saved["scaler"])
     return int(saved["update"])
-
-
-def _bar(total: int, initial: int, visible: bool):
-    from tqdm import tqdm
-
-    return tqdm(total=total, initial=initial, disable=not visible, unit="update", mininterval=1.0, dynamic_ncols=True)

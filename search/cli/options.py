@@ -1,0 +1,230 @@
+"""What can be asked on the command line of `python -m search.run`, in a recipe, or by a preset; later layers win.
+
+    defaults  <  --preset  <  --recipe FILE  <  (with --resume) the run's own run.json  <  KEY=VALUE  <  --flags
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.errors import UserError, did_you_mean
+from search.strategies import PROPOSALS, STRATEGIES
+from search.studies.folder import CONFIGURATION
+
+DEFAULTS: dict[str, Any] = {
+    "task": None, "table": None, "decisions": None, "code_column": None, "metric": None, "direction": None, "test_metric": None,
+    "task_option": {}, "latency_limit": None, "ranker": None, "proposal": "mixed", "sampler": "lmsearcher", "format": None,
+    "budget": 192, "seeds": "0", "candidates": 10, "warmup": 5, "workers": 1, "max_failures": None, "timeout": None,
+    "controls": None, "allow_repeats": False, "storage": None, "out": None, "resume": False, "take_over": False, "quiet": False, "arms": None,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"proposal": "uniform", "format": "paper", "candidates": 10, "warmup": 5, "budget": 192},
+    "best": {"proposal": "mixed", "candidates": 10, "warmup": 5},
+}
+NOT_IN_RECIPES = ("out", "storage", "resume", "take_over")
+MAY_CHANGE = ("budget", "workers", "max_failures", "timeout", "controls", "out", "resume", "take_over", "storage", "quiet", "seeds")
+MASK = ":***@"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser; options that were not given are absent from the namespace."""
+    p = argparse.ArgumentParser(
+        prog="python -m search.run",
+        argument_default=argparse.SUPPRESS,
+        description="Search a design space: propose, rank, evaluate, repeat.",
+        epilog="Example: python -m search.run --task nb201/cifar100 --seeds 0-4 --out runs/first",
+    )
+    what = p.add_argument_group("what is searched")
+    what.add_argument("--task", metavar="NAME", help="a task that comes with this repository, e.g. nb201/cifar100, hat")
+    what.add_argument("--table", metavar="FILE", help="your own table: CSV, CSV.gz or Parquet, one architecture a row")
+    what.add_argument("--decisions", metavar="A,B,C", help="with --table: one column per decision")
+    what.add_argument("--code-column", metavar="COL", help="with --table: a column of digit strings")
+    what.add_argument("--metric", metavar="M", help="the column or metric to optimise")
+    what.add_argument("--direction", choices=("maximize", "minimize"), help="default: what is natural for the metric, else maximize")
+    what.add_argument("--test-metric", metavar="M", help="with --table: read once, for the best architecture; the search never sees it")
+    what.add_argument("--task-option", action="append", metavar="KEY=VALUE", help="an option of the task; may be repeated")
+    what.add_argument("--latency-limit", type=float, metavar="MS", help="same as --task-option latency_limit=MS")
+    how = p.add_argument_group("how")
+    how.add_argument("--sampler", metavar="NAME", help="lmsearcher (default), random, evolution, local, tpe, gp")
+    how.add_argument(
+        "--ranker", metavar="SPEC",
+        help="random, oracle, surrogate, nano, chat:YAML, endpoint:URL#MODEL, replay:PATH (default: nano if it is shipped, else surrogate)",
+    )
+    how.add_argument("--proposal", choices=PROPOSALS, help="where candidates come from (default mixed)")
+    how.add_argument("--format", metavar="NAME", help="prompt format of a language-model ranker: paper, release, ...")
+    how.add_argument("--preset", choices=sorted(PRESETS), help="paper: the paper's settings; best: what we found best")
+    how.add_argument("--budget", type=int, metavar="N", help="evaluations per seed (default 192)")
+    how.add_argument("--seeds", metavar="S", help="0, 0-4 or 0,3,7 (default 0)")
+    how.add_argument("--candidates", type=int, metavar="N", help="candidates per step (default 10)")
+    how.add_argument("--warmup", type=int, metavar="N", help="random evaluations before the ranker is asked (default 5)")
+    how.add_argument(
+        "--controls", metavar="A,B",
+        help="run beside it, same budget: random, evolution, local, tpe, gp, random-ranker, oracle-ranker, surrogate-ranker; 'none' for none",
+    )
+    how.add_argument("--allow-repeats", action="store_true", help="with random, tpe, gp: leave out the filter against repeated codes")
+    keep = p.add_argument_group("where and how safely")
+    keep.add_argument("--out", metavar="DIR", help="default runs/<task>-<sampler or ranker>")
+    keep.add_argument("--resume", action="store_true", help="continue the run in --out; its settings are remembered")
+    keep.add_argument("--take-over", action="store_true", help="with --resume: the owner on another machine is gone")
+    keep.add_argument(
+        "--storage", metavar="URL",
+        help="keep trials in a database many machines share: postgresql://, mysql://, sqlite:///, grpc://HOST:PORT (default: a journal file in --out)",
+    )
+    keep.add_argument("--workers", type=int, metavar="N", help="processes that evaluate at once (default 1)")
+    keep.add_argument("--timeout", type=float, metavar="S", help="seconds an evaluation may take before it is stopped and counted as failed")
+    keep.add_argument("--max-failures", type=int, metavar="N", help="failed evaluations before a run gives up (default: a tenth of the budget, at least 3)")
+    keep.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--recipe", metavar="FILE", help="a YAML file with these options as keys (and 'arms': several runs in one)")
+    p.add_argument("--check", nargs="?", const="", metavar="RECIPE", help="say what would run, how long, how many tokens; run nothing")
+    p.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="override a key of the recipe, e.g. budget=50")
+    return p
+
+
+def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
+    """All layers merged into one dict with the keys of DEFAULTS, and whether only a check was asked for."""
+    given = vars(parser().parse_args(argv))
+    check = given.pop("check", None)
+    recipe_path = given.pop("recipe", None) or check or None
+    overrides = dict(_key_value(o) for o in given.pop("overrides", []))
+    recipe = read_recipe(recipe_path) if recipe_path else {}
+    name = recipe.pop("name", None)
+    for key in overrides:
+        _known(key, "the command line", ("preset",))
+    if "task_option" in given:
+        given["task_option"] = dict(_key_value(o) for o in given["task_option"])
+    layer = {**recipe, **overrides, **given}
+    preset = layer.pop("preset", None)
+    if preset is not None and preset not in PRESETS:
+        raise did_you_mean("preset", str(preset), PRESETS)
+    merged = {**DEFAULTS, **PRESETS.get(preset, {})}
+    if layer.get("resume") and layer.get("out"):
+        merged.update(_remembered(Path(layer["out"]), layer))
+    merged.update(layer)
+    if layer.get("task_option"):
+        merged["task_option"] = {**(recipe.get("task_option") or {}), **layer["task_option"]}
+    if merged["latency_limit"] is not None:
+        merged["task_option"] = {**merged["task_option"], "latency_limit": merged["latency_limit"]}
+    merged["out"] = str(merged["out"] or Path("runs") / (name or _default_name(merged)))
+    merged["seeds"] = parse_seeds(merged["seeds"])
+    _check(merged)
+    return merged, check is not None
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """A recipe as a dict of options; UserError names the key that is wrong. A recipe cannot say where files are written."""
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"recipe {path} was given - it cannot be read ({error.strerror}) - see recipes/search/") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"recipe {path} is not valid YAML: {str(error).splitlines()[-1].strip()} - correct that line") from error
+    if not isinstance(content, dict):
+        raise UserError(f"recipe {path} holds {type(content).__name__} - it must be a mapping of options")
+    recipe = {str(k).replace("-", "_"): v for k, v in content.items()}
+    for key in recipe:
+        _known(key, str(path), ("name", "preset", "description", "expects"))
+    recipe.pop("description", None), recipe.pop("expects", None)
+    names = [recipe.get("name")] + list(recipe.get("arms") or {})
+    for name in names:
+        if name is not None and not PLAIN_NAME.match(str(name)):
+            raise UserError(f"recipe {path} has the name '{name}' - names are letters, digits, '.', '_' and '-' - files stay inside --out")
+    arms = recipe.get("arms") or {}
+    if not isinstance(arms, dict) or not all(isinstance(a, dict) for a in arms.values()):
+        raise UserError(f"recipe {path} has arms of another shape - it must be a mapping: arm name -> options")
+    recipe["arms"] = {str(n): {str(k).replace("-", "_"): v for k, v in a.items()} for n, a in arms.items()} or None
+    for arm in (recipe["arms"] or {}).values():
+        for key in arm:
+            _known(key, str(path), ("preset",))
+    return recipe
+
+
+def _known(key: str, where: str, also: Sequence[str] = ()) -> None:
+    if key in NOT_IN_RECIPES:
+        raise UserError(f"{where} sets '{key}' - a recipe does not decide where files are written - give --{key.replace('_', '-')} on the command line")
+    if key not in DEFAULTS and key not in also:
+        raise did_you_mean(f"option in {where}", key, [k for k in DEFAULTS if k not in NOT_IN_RECIPES])
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"'{text}' was given - it must read KEY=VALUE - e.g. budget=50")
+    try:
+        return key.strip().replace("-", "_"), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key.strip().replace("-", "_"), value
+
+
+def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run that is resumed; UserError when the command line contradicts one that may not change."""
+    path = out / CONFIGURATION
+    if not path.exists():
+        return {}
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}) - restore it, or repeat the whole command line with another --out") from error
+    old = {k: v for k, v in old.items() if k in DEFAULTS}
+    if MASK in str(old.get("storage")) and "storage" not in layer:
+        raise UserError(f"{out} keeps its trials in {old['storage']} - passwords are not written to run folders - give --storage again")
+    for key, value in layer.items():
+        same = old.get(key) == value or (key == "task_option" and {**(old.get(key) or {}), **value} == old.get(key))
+        if key in old and key not in MAY_CHANGE and not same:
+            raise UserError(
+                f"--{key.replace('_', '-')} {value} was given but {out} was started with {old[key]} - "
+                "a resumed run keeps its settings - leave it out, or choose another --out"
+            )
+    return old
+
+
+def without_password(storage: str | None) -> str | None:
+    """A storage URL as it may be written down."""
+    return re.sub(r"(?<=//)([^/@:]*):[^@]*@", rf"\1{MASK}", storage) if storage else storage
+
+
+def _default_name(merged: Mapping[str, Any]) -> str:
+    what = merged["task"] or Path(str(merged["table"] or "search")).name.split(".")[0]
+    how = merged["sampler"] if merged["sampler"] != "lmsearcher" else merged["ranker"] or "default"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{what}-{how}").strip("-.")
+
+
+def parse_seeds(text: Any) -> list[int]:
+    """'0-4,9' -> [0, 1, 2, 3, 4, 9]."""
+    if isinstance(text, list) and all(isinstance(s, int) for s in text):
+        return text
+    seeds: list[int] = []
+    for part in str(text).split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise UserError(f"--seeds {text} was given - allowed are numbers and ranges such as 0-4 or 0,3,7 - correct '{part}'")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def _check(merged: Mapping[str, Any]) -> None:
+    for key, least in (("budget", 1), ("candidates", 1), ("warmup", 0), ("workers", 1), ("max_failures", 0)):
+        value = merged[key]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise UserError(f"--{key.replace('_', '-')} {value} was given - it must be a whole number of at least {least}")
+    if merged["timeout"] is not None and not merged["timeout"] > 0:
+        raise UserError(f"--timeout {merged['timeout']} was given - it must be a positive number of seconds")
+    if merged["proposal"] not in PROPOSALS:
+        raise did_you_mean("proposal", str(merged["proposal"]), PROPOSALS)
+    if merged["sampler"] not in STRATEGIES:
+        raise did_you_mean("sampler", str(merged["sampler"]), STRATEGIES)
+    if (merged["task"] is None) == (merged["table"] is None):
+        given = "both --task and --table were" if merged["task"] else "neither --task nor --table was"
+        raise UserError(f"{given} given - exactly one says what is searched - e.g. --task nb201/cifar100, or --table FILE --metric COLUMN")
+    if merged["table"] and not merged["metric"]:
+        raise UserError("--table was given without --metric - say which column to optimise - e.g. --metric accuracy")

@@ -1,0 +1,88 @@
+"""Several processes on one study. Each opens the storage for itself; claims keep them from evaluating the same code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.cli.assemble import Rankers, build_study, build_task, running
+from search.errors import UserError
+from search.studies.evaluate import Outcome, die_with, exit_text, process_context
+from search.studies.study import Ending, Study
+
+POLL_SECONDS = 0.1
+
+
+def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, parent: int, answers: Any) -> None:
+    """One worker: evaluates until the budget is told, then puts how it ended into `answers`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=die_with, args=(parent,), daemon=True).start()
+    try:
+        task = build_task(settings)
+        task.prepare(progress=False)
+        study = build_study(settings, task, Rankers(task), seed, storage, folder)
+        ending = study.run(task.evaluate, **running(settings))
+        answers.put(("done", ending.why, ending.failures, ending.last_reason))
+    except UserError as error:
+        answers.put(("wrong", str(error), 0, None))
+    except KeyboardInterrupt:
+        answers.put(("interrupted", "", 0, None))
+    except Exception as error:
+        answers.put(("crashed", f"{type(error).__name__}: {error}", 0, None))
+
+
+def run_workers(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, study: Study, watch: Callable[[], None]) -> Ending:
+    """Run settings['workers'] processes to the end; `watch` is called now and then.
+
+    An evaluation that kills its worker (a crash, no memory) becomes a failed trial; the other workers go on.
+    """
+    context = process_context()
+    answers = context.SimpleQueue()
+    processes = [
+        context.Process(target=work, args=(dict(settings), seed, folder, storage, os.getpid(), answers), name=f"worker-{i}") for i in range(settings["workers"])
+    ]
+    for p in processes:
+        p.start()
+    try:
+        while any(p.is_alive() for p in processes):
+            time.sleep(POLL_SECONDS)
+            watch()
+    except BaseException:
+        for p in processes:
+            p.terminate()
+        raise
+    finally:
+        for p in processes:
+            p.join()
+        watch()
+    results = []
+    while not answers.empty():
+        results.append(answers.get())
+    died = {p.pid: p.exitcode for p in processes if p.exitcode}
+    for trial_id, pid in study.store.running():
+        if pid in died:
+            study.store.finish(trial_id, Outcome(None, f"its worker died ({exit_text(died[pid])})"))
+    watch()
+    return _ending(results, len(died), study, settings["budget"])
+
+
+def _ending(results: list[tuple], died: int, study: Study, budget: int) -> Ending:
+    kinds = {r[0]: r for r in results}
+    if "wrong" in kinds:
+        raise UserError(kinds["wrong"][1])
+    if "interrupted" in kinds:
+        raise KeyboardInterrupt
+    if "crashed" in kinds:
+        raise SystemExit(f"error: a worker stopped ({kinds['crashed'][1]}) - every told trial is kept - correct the cause, then continue with --resume")
+    if died and len(study.trials) < budget:
+        raise SystemExit(f"error: {died} workers died - every told trial is kept - lower --workers if memory ran out, then continue with --resume")
+    failed = [r for r in results if r[1] == "failures"]
+    if failed:
+        return Ending("failures", sum(r[2] for r in results), failed[0][3])
+    return Ending("exhausted" if len(study.trials) < budget else "budget", sum(r[2] for r in results))

@@ -1,0 +1,2 @@
+"""Reports: curves, intervals, tables, pictures and pages of finished runs."""
+

@@ -1,0 +1,29 @@
+"""Strategies and proposals by name; their modules are loaded when one is made, so that a command line can list them for nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from search.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from search.strategies.base import Setup, Strategy
+
+STRATEGIES = {
+    "lmsearcher": "search.strategies.lmsearch:LMSearch",
+    "random": "search.strategies.classical:RandomSearch",
+    "evolution": "search.strategies.classical:RegularizedEvolution",
+    "local": "search.strategies.classical:LocalSearch",
+    "tpe": "search.strategies.from_optuna:TPE",
+    "gp": "search.strategies.from_optuna:GP",
+}
+PROPOSALS = ("uniform", "evolution", "mixed")
+
+
+def make_strategy(name: str, setup: Setup) -> Strategy:
+    """The strategy of that name; UserError for an unknown one."""
+    if name not in STRATEGIES:
+        raise did_you_mean("sampler", name, STRATEGIES)
+    module, cls = STRATEGIES[name].split(":")
+    return getattr(import_module(module), cls)(setup)

@@ -1,0 +1,2 @@
+"""Studies that survive: trials, their storage, claims, evaluation and the run folder."""
+

@@ -1,0 +1,151 @@
+"""What a run leaves behind: runs/NAME/seed-S/{trials.jsonl, summary.json, journal.log, ranker.jsonl}.
+
+The journal is the truth while a run lasts; trials.jsonl and summary.json are written from it, so they can always be rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.errors import UserError
+from search.files import write_atomic
+
+if TYPE_CHECKING:
+    from search.studies.trials import Trial
+
+
+def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The trials of one seed in order; a torn last line of a running search is left out. UserError names a broken line."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")[:-1]
+    trials = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            trial = json.loads(line)
+        except ValueError:
+            trial = None
+        if not isinstance(trial, dict):
+            raise UserError(f"{path} line {number} is not a JSON object - one trial per line is expected - continue the run with --resume to repair it")
+        trials.append(trial)
+    return tuple(trials)
+
+
+def read_summary(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object - it is written by search.run - continue the run with --resume to write it again")
+    return content
+
+
+TRIALS, SUMMARY, JOURNAL, CONFIGURATION = "trials.jsonl", "summary.json", "journal.log", "run.json"
+
+
+def plain(thing: Any) -> Any:
+    """For json.dumps(default=plain): numpy scalars and arrays become numbers and lists, anything else its text."""
+    return thing.tolist() if hasattr(thing, "tolist") else str(thing)
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """One JSON line."""
+    return json.dumps(record, default=plain, ensure_ascii=False) + "\n"
+
+
+def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
+    """Write trials.jsonl anew from finished trials, in number order."""
+    write_atomic(folder / TRIALS, "".join(line(t.row()) for t in trials if t.state != "RUNNING"))
+
+
+def append_trial(folder: Path, trial: Trial) -> None:
+    """Add one finished trial to trials.jsonl, for those who watch the file."""
+    append(folder / TRIALS, trial.row())
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one JSON line to a file in one write; UserError when it cannot be written."""
+    try:
+        with open(path, "ab", buffering=0) as handle:
+            handle.write(line(record).encode())
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror} - everything told so far is safe in {JOURNAL} - "
+            "free space or fix the permissions, then continue with --resume"
+        ) from error
+
+
+def anytime(trials: Sequence[Trial], direction: str) -> list[float | None]:
+    """Best value after each trial (None until one succeeded)."""
+    better = max if direction == "maximize" else min
+    out: list[float | None] = []
+    best: float | None = None
+    for t in trials:
+        if t.state == "COMPLETE":
+            best = t.value if best is None else better(best, t.value)
+        out.append(best)
+    return out
+
+
+def summary(
+    description: Mapping[str, Any], configuration: Mapping[str, Any], trials: Sequence[Trial], best: Trial | None, ending: str, seed: int
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    notes = [t.ranker for t in trials if t.ranker]
+    fallbacks = Counter(n["fallback"] for n in notes if n.get("fallback"))
+    return {
+        **description,
+        "budget": configuration.get("budget"),
+        "seed": seed,
+        "ending": ending,
+        "best": None if best is None else {"number": best.number, "code": best.code, "arch": best.arch, "value": best.value, "test": best.test},
+        "anytime": anytime(trials, description["direction"]),
+        "trials": dict(Counter(t.state for t in trials)),
+        "origins": dict(Counter(t.origin for t in trials)),
+        "failures": dict(Counter(t.reason for t in trials if t.reason)),
+        "ranker": {
+            "calls": sum(t.origin in ("uniform", "mutant") for t in trials) if configuration.get("sampler") == "lmsearcher" else 0,
+            "tokens": sum(n.get("tokens", 0) for n in notes),
+            "seconds": round(sum(n.get("seconds", 0.0) for n in notes), 3),
+            "fallbacks": sum(fallbacks.values()),
+            "fallback_reasons": dict(fallbacks),
+            "invalid_answers": sum(n.get("invalid", 0) for n in notes),
+        },
+        "seconds": round(sum(t.seconds or 0.0 for t in trials), 3),
+        "configuration": dict(configuration),
+        "versions": versions(),
+    }
+
+
+def finish(folder: Path, content: Mapping[str, Any], trials: Sequence[Trial], best: Trial | None) -> None:
+    """Write the final trials.jsonl (the test value of the best trial filled in) and summary.json."""
+    write_trials(folder, [replace(t, test=best.test) if best and t.number == best.number else t for t in trials])
+    write_atomic(folder / SUMMARY, json.dumps(content, indent=1, default=plain, ensure_ascii=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    out = {"python": platform.python_version()}
+    for package in ("lm-searcher", "numpy", "optuna", "torch", "transformers", "llamafactory"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            pass
+    return out
+
+
+def check_empty(folder: Path, resume: bool) -> None:
+    """UserError when a folder that is to be written holds something and this is not a resume."""
+    if not resume and folder.exists() and any(p.name != ".guard" for p in folder.iterdir()):
+        raise UserError(f"--out {folder} is not empty - a run never mixes with another - add --resume to continue it, or choose another --out")

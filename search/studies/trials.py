@@ -1,0 +1,213 @@
+"""Trials in an Optuna storage: a journal file, a database, a gRPC proxy, or memory. One record starts a trial, one ends it.
+
+A trial that never was (its worker died, lost the race for a code, or found the budget spent) is *void*: it stays in the
+storage as a failed trial with the reason, and everything here looks past it. Numbers are dense over the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import UserError
+from search.optuna_tools import code_of, distributions, params_of, quiet
+from search.spaces import Seen, Space
+from search.studies.claims import alive, identity
+from search.studies.evaluate import Outcome
+
+EXTERNAL = "external"
+ORPHAN_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation. state: RUNNING, COMPLETE, INFEASIBLE (a constraint was violated) or FAIL (reason says why)."""
+
+    number: int
+    code: str
+    arch: dict[str, Any]
+    origin: str
+    state: str
+    value: float | None = None
+    test: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    ranker: Mapping[str, Any] = field(default_factory=dict)
+    trial_id: int = field(default=-1, compare=False, repr=False)
+
+    def row(self) -> dict[str, Any]:
+        """The line of trials.jsonl: the eight fields of the contract, then what this trial has beyond them."""
+        out = {k: getattr(self, k) for k in ("number", "code", "arch", "value", "test", "state", "origin", "seconds")}
+        return out | {k: v for k in ("reason", "metrics", "constraints") if (v := getattr(self, k))}
+
+
+class Store:
+    """The trials of one study; several processes may hold a Store on the same storage."""
+
+    def __init__(self, storage: BaseStorage, name: str, space: Space, direction: str):
+        self.space, self.direction, self.storage, self.name = space, direction, storage, name
+        self._sign = 1.0 if direction == "maximize" else -1.0
+        self._settled: list[Trial] = []
+        self._cursor = 0
+        self._keys: dict[str, str] = {}
+        self._distributions = distributions(space)
+        wanted = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
+        with quiet():
+            try:
+                self._study = storage.create_new_study([wanted], name)
+            except optuna.exceptions.DuplicatedStudyError:
+                self._study = storage.get_study_id_from_name(name)
+        if storage.get_study_directions(self._study) != [wanted]:
+            raise UserError(f"study '{name}' exists with the other direction than {direction} - give the direction it was started with, or another --out")
+        known, fingerprint = self.attribute("space"), _fingerprint(space)
+        if known is None:
+            self.set_attribute("space", fingerprint)
+        elif known != fingerprint:
+            raise UserError(f"study '{name}' was started on another search space - decisions and options must stay as they were - choose another --out")
+
+    def trials(self) -> list[Trial]:
+        """All trials that count, in number order; finished ones are read once."""
+        frozen = self.storage.get_all_trials(self._study, deepcopy=False)
+        while self._cursor < len(frozen) and frozen[self._cursor].state.is_finished():
+            if not _void(frozen[self._cursor]):
+                self._settled.append(self._trial(frozen[self._cursor], len(self._settled)))
+            self._cursor += 1
+        out = list(self._settled)
+        for t in frozen[self._cursor :]:
+            if not _void(t):
+                out.append(self._trial(t, len(out)))
+        return out
+
+    def start(self, code: str, origin: str, ranker: Mapping[str, Any] | None = None, external: bool = False) -> int:
+        """Create a running trial in one record; returns its id."""
+        owner = EXTERNAL if external else identity()
+        attributes = {"code": code, "origin": origin, "owner": owner, "arch": {k: _plain(v) for k, v in self.space.decode(code).items()}}
+        if ranker:
+            attributes["ranker"] = dict(ranker)
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=params_of(self.space, code), distributions=self._distributions, user_attrs=attributes
+        )
+        return self.storage.create_new_trial(self._study, template)
+
+    def finish(self, trial_id: int, outcome: Outcome) -> None:
+        """Tell a running trial what came out: its value, or that it failed and why."""
+        for key in ("reason", "metrics", "constraints"):
+            if note := getattr(outcome, key):
+                self.storage.set_trial_user_attr(trial_id, key, dict(note) if isinstance(note, Mapping) else note)
+        if outcome.reason is None:
+            self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [float(outcome.value)])
+        else:
+            self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def void(self, trial_id: int, why: str) -> None:
+        """Say that a running trial never was."""
+        self.storage.set_trial_user_attr(trial_id, "void", why)
+        self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def reap(self, take_over: bool = False, exclusive: bool = False) -> int:
+        """Void the running trials of dead workers; returns how many. Trials that were asked for outside are left alone.
+
+        take_over: owners on other machines are dead too. exclusive: the caller owns the storage, so nobody else can be alive.
+        """
+        count = 0
+        for t in self.storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,)):
+            owner = t.user_attrs.get("owner")
+            if owner == EXTERNAL and "void" not in t.user_attrs:
+                continue
+            if exclusive and isinstance(owner, Mapping):
+                _outlive(owner)
+            state = alive(owner) if isinstance(owner, Mapping) else False
+            if exclusive or state is False or (state is None and take_over):
+                self.void(t._trial_id, "its worker died")
+                count += 1
+        return count
+
+    def running(self) -> list[tuple[int, int | None]]:
+        """(trial id, process id of its owner) of every running trial."""
+        frozen = self.storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,))
+        owners = [t.user_attrs.get("owner") for t in frozen]
+        return [(t._trial_id, o["pid"] if isinstance(o, Mapping) else None) for t, o in zip(frozen, owners)]
+
+    def key(self, code: str) -> str:
+        """The canonical code, remembered."""
+        if code not in self._keys:
+            self._keys[code] = self.space.canonical(code)
+        return self._keys[code]
+
+    def history(self, trials: list[Trial]) -> list[Seen]:
+        """What a strategy may see: completed feasible trials, higher is better."""
+        return [Seen(t.code, self._sign * t.value) for t in trials if t.state == "COMPLETE"]
+
+    def best(self, trials: list[Trial]) -> Trial | None:
+        """The best completed feasible trial; the earliest of equals."""
+        done = [t for t in trials if t.state == "COMPLETE"]
+        return max(done, key=lambda t: self._sign * t.value) if done else None
+
+    def attribute(self, key: str) -> Any:
+        """A note kept with the study (None: not there)."""
+        return self.storage.get_study_user_attrs(self._study).get(key)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Keep a JSON value with the study."""
+        self.storage.set_study_user_attr(self._study, key, value)
+
+    def _trial(self, t: FrozenTrial, number: int) -> Trial:
+        notes = t.user_attrs
+        code = notes.get("code") or code_of(self.space, t.params)
+        constraints = notes.get("constraints") or {}
+        state = t.state.name
+        if state == "COMPLETE" and any(c > 0 for c in constraints.values()):
+            state = "INFEASIBLE"
+        return Trial(
+            number=number,
+            code=code,
+            arch=self.space.decode(code),
+            origin=notes.get("origin", "external"),
+            state=state,
+            value=t.value if t.state == TrialState.COMPLETE else None,
+            seconds=_seconds(t.datetime_start, t.datetime_complete),
+            reason=notes.get("reason"),
+            metrics=notes.get("metrics") or {},
+            constraints=constraints,
+            ranker=notes.get("ranker") or {},
+            trial_id=t._trial_id,
+        )
+
+
+def _void(t: FrozenTrial) -> bool:
+    return "void" in t.user_attrs or ("code" not in t.user_attrs and t.state == TrialState.FAIL)
+
+
+def _fingerprint(space: Space) -> str:
+    """A hash of names and options: a study must never go on over a changed space."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", json.dumps(space.to_dict()["decisions"]))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _outlive(owner: Mapping[str, Any]) -> None:
+    """Wait for a worker whose master died; it notices within a second."""
+    end = time.monotonic() + ORPHAN_SECONDS
+    while owner != identity() and alive(owner) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _plain(option: Any) -> Any:
+    """An option as the dashboard may show it."""
+    return option if isinstance(option, (int, float, str, bool, type(None))) else str(option)
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return round((end - start).total_seconds(), 6) if start and end else None

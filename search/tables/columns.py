@@ -1,0 +1,212 @@
+"""Any table as a search problem: CSV, CSV.gz or Parquet.
+
+    read_table("runs.csv.gz", code_column="arch")              one column of digit strings ("03255564")
+    read_table("runs.csv", decisions=["depth", "width"])       one column per decision
+
+Digit strings are read as text, so leading zeros stay. The options of a position (or of a decision column) are those that
+occur in it, in ascending order (numbers by value, anything else as text), and become digits 0, 1, ...; `Space.decode` gives
+the original digit or value back. All other columns that hold only numbers are metrics; an empty cell is not measured.
+Rows with the same code are repeated measurements: their metrics are averaged and a warning says how many.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from search.errors import UserError, did_you_mean
+from search.spaces import DIGITS, Decision, Space
+from search.tables.base import Table, natural_direction
+from search.tables.cache import cached, file_sum
+
+CODE_COLUMNS = ("code", "ncode", "arch")
+_CACHE_ABOVE = 1 << 20
+
+
+def read_table(path: str | Path, *, code_column: str | None = None, decisions: Sequence[str] | None = None, name: str | None = None) -> Table:
+    """The table in a file. code_column: the column of digit strings; decisions: the columns that are the choices, in order.
+
+    With neither, a column called code, ncode or arch is taken. UserError for a missing file, an unknown column, digit strings
+    of different lengths, a cell without a value, more than 36 options, or no numeric column left.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"table file {path} does not exist - CSV, CSV.gz and Parquet files are read - give the path of one")
+    if code_column and decisions:
+        raise UserError("both a code column and decision columns were given - a table has one or the other - leave one out")
+    digest = file_sum(path)
+    label = name or path.name.split(".")[0]
+
+    def build() -> Table:
+        return _build(path, code_column, tuple(decisions or ()), label, digest)
+
+    if path.stat().st_size < _CACHE_ABOVE:
+        return build()
+    return cached(label, f"table|{digest}|{code_column}|{decisions}", build)
+
+
+def read_columns(path: str | Path) -> tuple[dict[str, list[str]], dict[str, np.ndarray]]:
+    """All columns of a file as text, and those that hold only numbers as float64 (n,) with NaN for empty cells."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"table file {path} does not exist - CSV, CSV.gz and Parquet files are read - give the path of one")
+    columns = _columns(path)
+    if not columns or not next(iter(columns.values())):
+        raise UserError(f"table file {path} has no rows - a header line and one line per architecture are needed - check the file")
+    return columns, {c: values for c, cells in columns.items() if (values := _numbers(cells)) is not None}
+
+
+def raw_code(table_space: Space, code: str) -> str:
+    """The digit string as it stands in the file, for a table read with a code column."""
+    return "".join(str(option) for option in table_space.decode(code).values())
+
+
+def _build(path: Path, code_column: str | None, decisions: tuple[str, ...], name: str, digest: str) -> Table:
+    columns, numbers = read_columns(path)
+    if decisions:
+        for column in decisions:
+            _known(path, column, columns)
+        chosen = [_decision(path, c, columns[c]) for c in decisions]
+    else:
+        code_column = _known(path, code_column, columns) if code_column else _guess(path, columns)
+        chosen = _positions(path, code_column, columns[code_column])
+    space = Space([d for d, _ in chosen], name)
+    codes = np.stack([digits for _, digits in chosen], axis=1)
+    used = set(decisions) | {code_column}
+    metrics = {c: values for c, values in numbers.items() if c not in used}
+    if not metrics:
+        raise UserError(f"table file {path} has no numeric column beside the codes - columns are {', '.join(columns)} - add the metric to search on")
+    rows = len(codes)
+    codes, metrics = _merge(codes, metrics)
+    source = path.name
+    if repeats := rows - len(codes):
+        source += f" ({repeats} of {rows} rows repeat a code: repeated measurements, averaged)"
+        warnings.warn(f"table {source} - if that is not meant, name more decision columns", stacklevel=4)
+    directions = {m: d for m in metrics if (d := natural_direction(m))}
+    return Table(name, space, codes, metrics, directions, source, "", digest)
+
+
+def _columns(path: Path) -> dict[str, list[str]]:
+    kind = "".join(path.suffixes[-2:]).lower()
+    if kind.endswith((".parquet", ".pq")):
+        return _parquet(path)
+    if not kind.endswith((".csv", ".csv.gz")):
+        raise UserError(f"table file {path.name} ends in '{path.suffix}' - .csv, .csv.gz and .parquet are read - convert it to one of them")
+    opener = gzip.open if kind.endswith(".gz") else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
+            rows = csv.reader(handle)
+            header = next(rows, [])
+            body = [row for row in rows if row]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"table file {path} cannot be read ({error}) - a whole UTF-8 CSV file is needed - write it again") from error
+    if twice := sorted({c for c in header if header.count(c) > 1}):
+        raise UserError(f"table file {path} has two columns of one name: {', '.join(twice)} - names must differ - rename one")
+    for number, row in enumerate(body, start=2):
+        if len(row) != len(header):
+            raise UserError(f"line {number} of {path} has {len(row)} cells - the header has {len(header)} - correct that line")
+    return {column: [row[i].strip() for row in body] for i, column in enumerate(c.strip() for c in header)}
+
+
+def _parquet(path: Path) -> dict[str, list[str]]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UserError(f"{path.name} is a Parquet file, which needs pyarrow - CSV files are read without it - run: pip install pyarrow") from error
+    try:
+        data = parquet.read_table(path)
+    except Exception as error:  # pyarrow raises its own and OS errors
+        raise UserError(f"table file {path} cannot be read ({str(error)[:120]}) - a whole Parquet file is needed - write it again") from error
+    return {c: ["" if v is None else str(v) for v in data[c].to_pylist()] for c in data.column_names}
+
+
+def _known(path: Path, column: str, columns: dict[str, list[str]]) -> str:
+    if column not in columns:
+        raise did_you_mean(f"column of {path.name}", column, columns)
+    return column
+
+
+def _guess(path: Path, columns: dict[str, list[str]]) -> str:
+    for column in CODE_COLUMNS:
+        if column in columns and len({len(c) for c in columns[column]}) == 1 and all(set(c) <= set(DIGITS) for c in columns[column]):
+            return column
+    raise UserError(
+        f"table file {path.name} has no column of digit strings called {', '.join(CODE_COLUMNS)} - its columns are {', '.join(columns)} - "
+        "name the code column or the decision columns"
+    )
+
+
+def _positions(path: Path, column: str, cells: list[str]) -> list[tuple[Decision, np.ndarray]]:
+    first = len(cells[0])
+    for number, cell in enumerate(cells, start=2):
+        if len(cell) != first or not cell:
+            raise UserError(
+                f"row {number} of {path.name} has code '{cell}' of {len(cell)} digits in column '{column}' - the first has {first} - "
+                "codes must be of one length, leading zeros included - store them as text"
+            )
+        if not set(cell) <= set(DIGITS):
+            raise UserError(f"row {number} of {path.name} has code '{cell}' in column '{column}' - a code is made of 0-9 and a-z - name another code column")
+    raw = np.frombuffer("".join(cells).encode(), dtype=np.uint8).reshape(len(cells), first)
+    chosen = []
+    for i in range(first):
+        found, digits = np.unique(raw[:, i], return_inverse=True)
+        chosen.append((Decision(f"d{i}", tuple(map(chr, found))), digits.astype(np.uint8)))
+    return chosen
+
+
+def _decision(path: Path, column: str, cells: list[str]) -> tuple[Decision, np.ndarray]:
+    if "" in cells:
+        raise UserError(f"row {cells.index('') + 2} of {path.name} has no value in decision column '{column}' - every row needs one - fill it in")
+    values = [_option(c) for c in cells]
+    if any(isinstance(v, str) for v in values):
+        values = cells
+    options = sorted(set(values))
+    if len(options) > len(DIGITS):
+        raise UserError(
+            f"decision column '{column}' of {path.name} has {len(options)} different values - a decision has at most {len(DIGITS)} - "
+            "group them, or leave the column out of the decisions"
+        )
+    index = {v: i for i, v in enumerate(options)}
+    return Decision(column, tuple(options)), np.array([index[v] for v in values], dtype=np.uint8)
+
+
+def _option(cell: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            value = kind(cell)
+        except ValueError:
+            continue
+        return value if value == value else cell
+    return cell
+
+
+def _numbers(cells: list[str]) -> np.ndarray | None:
+    """float64 (n,) with NaN for empty cells, or None when a cell is not a number or all are empty."""
+    try:
+        values = np.array([c or "nan" for c in cells], dtype=np.float64)
+    except ValueError:
+        return None
+    return None if np.isnan(values).all() else values
+
+
+def _merge(codes: np.ndarray, metrics: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Distinct codes in the order of their first row, each metric averaged over the rows of a code that have it."""
+    _, first, group = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(codes):
+        return codes, metrics
+    order = np.argsort(first, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    group = place[group.reshape(-1)]
+    merged = {}
+    for name, values in metrics.items():
+        measured = ~np.isnan(values)
+        count = np.bincount(group, weights=measured, minlength=len(first))
+        total = np.bincount(group, weights=np.where(measured, values, 0.0), minlength=len(first))
+        merged[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return codes[first[order]], merged
