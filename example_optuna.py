@@ -13,7 +13,9 @@ def objective(trial: optuna.Trial) -> float:
     ranks = [trial.suggest_categorical(f"rank_{i}", (0, 4, 8, 16, 32)) for i in range(4)]
     layers = trial.suggest_int("layers", 2, 12, step=2)
     scale = trial.suggest_float("scale", 0.25, 2.0, step=0.25)
-    quality = sum((1 + i) * rank / (rank + 8) for i, rank in enumerate(ranks)) + layers / (layers + 4) - (scale - 1) ** 2
+    quality = (
+        sum((1 + i) * rank / (rank + 8) for i, rank in enumerate(ranks)) + layers / (layers + 4) - (scale - 1) ** 2
+    )
     return quality - 0.02 * sum(ranks) - 0.03 * layers
 
 

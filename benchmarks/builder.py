@@ -2,7 +2,8 @@
 
     python benchmarks/builder.py [--rows 4096] [--workers 2]
 
-(a) a plain Python loop over a dict table: draw masks until one is large enough, list the subspace, shuffle, sort, json.dumps;
+(a) a plain Python loop over a dict table: draw masks until one is large enough, list the subspace, shuffle, sort,
+json.dumps;
     for synthetic rows the same loop with the dict filled by asking the random world for one code at a time
 (b) the raw cost of serialising and writing the very same rows: json.dumps of ready dicts, one write each
 
@@ -65,8 +66,18 @@ def plain_loop(out: Path, rows: int, seed: int = 0) -> None:
             picked = list(distinct.values())
             history = sorted(((table[c], c) for c in picked[:history_size]), reverse=True)
             candidates = picked[history_size : history_size + SHAPE.candidates]
-            text = "History:\n" + "\n".join(f"NCode: {c}, accuracy: {v:.2f};" for v, c in history) + "\nCandidate:\n" + "\n".join(candidates)
-            handle.write(json.dumps({"instruction": INSTRUCTION, "input": text, "output": max(candidates, key=table.__getitem__)}) + "\n")
+            text = (
+                "History:\n"
+                + "\n".join(f"NCode: {c}, accuracy: {v:.2f};" for v, c in history)
+                + "\nCandidate:\n"
+                + "\n".join(candidates)
+            )
+            handle.write(
+                json.dumps(
+                    {"instruction": INSTRUCTION, "input": text, "output": max(candidates, key=table.__getitem__)}
+                )
+                + "\n"
+            )
 
 
 def plain_worlds(out: Path, rows: int, seed: int = 0) -> None:
@@ -96,11 +107,24 @@ def plain_worlds(out: Path, rows: int, seed: int = 0) -> None:
                     table[code] = float(world.clean(np.array([digits]))[0])
                 picked[code] = table[code]
             codes = list(picked)
-            history = sorted(((picked[c] + random_.gauss(0, 1) * world.noise * world.spread, c) for c in codes[: -SHAPE.candidates]), reverse=True)
+            history = sorted(
+                ((picked[c] + random_.gauss(0, 1) * world.noise * world.spread, c) for c in codes[: -SHAPE.candidates]),
+                reverse=True,
+            )
             candidates = codes[-SHAPE.candidates :]
             numbers = percentages(np.array([v for v, _ in history])).tolist()
-            text = "History:\n" + "\n".join(f"NCode: {c}, accuracy: {v:.2f};" for v, (_, c) in zip(numbers, history)) + "\nCandidate:\n" + "\n".join(candidates)
-            handle.write(json.dumps({"instruction": INSTRUCTION, "input": text, "output": max(candidates, key=picked.__getitem__)}) + "\n")
+            text = (
+                "History:\n"
+                + "\n".join(f"NCode: {c}, accuracy: {v:.2f};" for v, (_, c) in zip(numbers, history))
+                + "\nCandidate:\n"
+                + "\n".join(candidates)
+            )
+            handle.write(
+                json.dumps(
+                    {"instruction": INSTRUCTION, "input": text, "output": max(candidates, key=picked.__getitem__)}
+                )
+                + "\n"
+            )
             done += 1
 
 
@@ -113,7 +137,10 @@ def raw_cost(rows: list[dict], out: Path) -> None:
 
 def cpu_seconds() -> float:
     """User and system seconds of this process and its finished children."""
-    return sum(r.ru_utime + r.ru_stime for r in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)))
+    return sum(
+        r.ru_utime + r.ru_stime
+        for r in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
 
 
 def measured(work: Callable[[], object]) -> tuple[float, float]:
@@ -135,7 +162,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--plain-rows", type=int, default=512)
     args = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the run; {args.rows} rows, {args.workers} workers")
+    print(
+        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the run; {args.rows} rows,"
+        f" {args.workers} workers"
+    )
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"
         sources = {"nb201": nb201.make_source(SHAPE), "synthetic": prior.make_source(SHAPE)}
@@ -146,16 +176,22 @@ def main() -> None:
             times = {}
             for workers in sorted({1, args.workers}):
                 job = Job(source, 0, 0, args.rows, "paper", False, False, SHAPE.candidates, {})
-                times[workers] = [t / args.rows for t in measured(lambda j=job, w=workers: write_rows(j, out, w, progress=False))]
+                times[workers] = [
+                    t / args.rows for t in measured(lambda j=job, w=workers: write_rows(j, out, w, progress=False))
+                ]
             rows = [json.loads(line) for line in out.open()]
             size = out.stat().st_size
             raw = [t / args.rows for t in measured(lambda r=rows: raw_cost(r, out))]
             del rows
-            print(f"{name}: {size / args.rows:,.0f} bytes a row; (b) raw cost {1 / raw[0]:,.0f} rows/s, {raw[1] * 1e6:.0f} CPU us a row")
+            print(
+                f"{name}: {size / args.rows:,.0f} bytes a row; (b) raw cost {1 / raw[0]:,.0f} rows/s,"
+                f" {raw[1] * 1e6:.0f} CPU us a row"
+            )
             for workers, (wall, cpu) in times.items():
                 print(
-                    f"  {workers} workers: {1 / wall:,.0f} rows/s = {plain[0] / wall:.1f} x (a), {wall / raw[0]:.1f} x the time of (b);"
-                    f" {cpu * 1e6:.0f} CPU us a row = {plain[1] / cpu:.1f} x less than (a), {cpu / raw[1]:.1f} x (b)"
+                    f"  {workers} workers: {1 / wall:,.0f} rows/s = {plain[0] / wall:.1f} x (a), {wall / raw[0]:.1f} x"
+                    f" the time of (b); {cpu * 1e6:.0f} CPU us a row = {plain[1] / cpu:.1f} x less than (a),"
+                    f" {cpu / raw[1]:.1f} x (b)"
                 )
     print(f"largest process: {peak_mb():.0f} MB")
 

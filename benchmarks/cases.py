@@ -29,7 +29,10 @@ FOLDER = Path(os.environ.get("LMSEARCHER_SHARED") or Path(__file__).resolve().pa
 
 @dataclass(frozen=True)
 class Case:
-    """A search problem. file: needed from FOLDER (None: a pip table). complete: enough of the space is in the table to search it."""
+    """A search problem. file: needed from FOLDER (None: a pip table).
+
+    complete: enough of the space is in the table to search it.
+    """
 
     name: str
     metric: str
@@ -43,7 +46,12 @@ class Case:
         return self.file is None or (FOLDER / self.file).is_file()
 
 
-def from_options(name: str, columns: list[tuple[str, list[str]]], metrics: dict[str, np.ndarray], canonical: Callable[[str], str] | None = None) -> Table:
+def from_options(
+    name: str,
+    columns: list[tuple[str, list[str]]],
+    metrics: dict[str, np.ndarray],
+    canonical: Callable[[str], str] | None = None,
+) -> Table:
     """A table from one text column per decision; options in the order of their text, rows of equal codes averaged."""
     decisions, digits = [], []
     for label, cells in columns:
@@ -66,14 +74,21 @@ def nb201_like(file: str, metric: str) -> Table:
     for arch, value in zip(text["arch_str"], numbers[metric], strict=True):
         values.setdefault(nb201.parse_string(arch), []).append(float(value))
     codes = sorted(values)
-    return Table(file.split(".")[0], nb201.space(), nb201.space().to_array(codes), {metric: np.array([np.nanmean(values[c]) for c in codes])})
+    return Table(
+        file.split(".")[0],
+        nb201.space(),
+        nb201.space().to_array(codes),
+        {metric: np.array([np.nanmean(values[c]) for c in codes])},
+    )
 
 
 def transnas(metric: str) -> Table:
     """64-41414-1_23_012: six operations."""
     text, numbers = read_columns(FOLDER / "transnas101_micro_classscene.csv.gz")
     cells = [a.split("-")[2].replace("_", "") for a in text["arch"]]
-    return from_options("transnas101_micro", [(f"edge{i}", [c[i] for c in cells]) for i in range(6)], {metric: numbers[metric]})
+    return from_options(
+        "transnas101_micro", [(f"edge{i}", [c[i] for c in cells]) for i in range(6)], {metric: numbers[metric]}
+    )
 
 
 def five_vertices(metric: str) -> Table:
@@ -81,21 +96,27 @@ def five_vertices(metric: str) -> Table:
     text, numbers = read_columns(FOLDER / "ecnas_nb101_5v_4epoch.csv.gz")
     rows = [i for i, v in enumerate(text["num_vertices"]) if v == "5"]
     cells = [text["adj_upper"][i] + text["ops"][i] for i in rows]
-    return from_options("ecnas_nb101_5v", [(f"d{j}", [c[j] for c in cells]) for j in range(13)], {metric: numbers[metric][rows]})
+    return from_options(
+        "ecnas_nb101_5v", [(f"d{j}", [c[j] for c in cells]) for j in range(13)], {metric: numbers[metric][rows]}
+    )
 
 
 def darts545(metric: str) -> Table:
     """Two cells of eight (operation, input) pairs: 32 decisions."""
     text, numbers = read_columns(FOLDER / "darts_cifar10_oncenas545.csv.gz")
     found = [re.findall(r"\('(\w+)', (\d)\)", g) for g in text["genotype"]]
-    columns = [(f"{kind}{i}", [pairs[i][k] for pairs in found]) for i in range(16) for k, kind in enumerate(("op", "input"))]
+    columns = [
+        (f"{kind}{i}", [pairs[i][k] for pairs in found]) for i in range(16) for k, kind in enumerate(("op", "input"))
+    ]
     return from_options("darts_oncenas545", columns, {metric: numbers[metric]})
 
 
 def once_for_all(metric: str) -> Table:
     """20 kernel sizes, 20 expansions, 5 depths, resolution."""
     text, numbers = read_columns(FOLDER / "ofa_mbv3_latency.csv.gz")
-    columns = [(f"{k}{i}", [row.split()[i] for row in text[k]]) for k, n in (("ks", 20), ("e", 20), ("d", 5)) for i in range(n)]
+    columns = [
+        (f"{k}{i}", [row.split()[i] for row in text[k]]) for k, n in (("ks", 20), ("e", 20), ("d", 5)) for i in range(n)
+    ]
     return from_options("ofa_mbv3_latency", [*columns, ("r", text["r"])], {metric: numbers[metric]})
 
 
@@ -126,19 +147,68 @@ CASES: dict[str, Case] = {
         _nb201("analog/finetuned", "analog_nasbench_nb201_cifar10.csv.gz", "finetuned_accuracy", "maximize"),
         _digits("macro", "nasbench_macro_cifar10.csv.gz", "arch", "test_acc_mean", "maximize"),
         _digits("channelbench", "channelbench_resnet_cifar10.csv.gz", "arch", "test_acc_mean", "maximize"),
-        _file("transnas/scene", "transnas101_micro_classscene.csv.gz", "class_scene_valid_top1", "maximize", lambda: transnas("class_scene_valid_top1")),
-        _file("transnas/jigsaw_ms", "transnas101_micro_classscene.csv.gz", "jigsaw_inference_ms", "minimize", lambda: transnas("jigsaw_inference_ms")),
-        _file("ecnas_5v", "ecnas_nb101_5v_4epoch.csv.gz", "valid_acc_ep4", "maximize", lambda: five_vertices("valid_acc_ep4"), complete=False),
-        _file("darts545", "darts_cifar10_oncenas545.csv.gz", "valid_acc_ep50", "maximize", lambda: darts545("valid_acc_ep50"), complete=False),
+        _file(
+            "transnas/scene",
+            "transnas101_micro_classscene.csv.gz",
+            "class_scene_valid_top1",
+            "maximize",
+            lambda: transnas("class_scene_valid_top1"),
+        ),
+        _file(
+            "transnas/jigsaw_ms",
+            "transnas101_micro_classscene.csv.gz",
+            "jigsaw_inference_ms",
+            "minimize",
+            lambda: transnas("jigsaw_inference_ms"),
+        ),
+        _file(
+            "ecnas_5v",
+            "ecnas_nb101_5v_4epoch.csv.gz",
+            "valid_acc_ep4",
+            "maximize",
+            lambda: five_vertices("valid_acc_ep4"),
+            complete=False,
+        ),
+        _file(
+            "darts545",
+            "darts_cifar10_oncenas545.csv.gz",
+            "valid_acc_ep50",
+            "maximize",
+            lambda: darts545("valid_acc_ep50"),
+            complete=False,
+        ),
         _digits("fbnet/pixel3", "fbnet_latency.csv.gz", "op_idx", "pixel3_ms", "minimize", complete=False),
-        _file("ofa/v100", "ofa_mbv3_latency.csv.gz", "v100_64_ms", "minimize", lambda: once_for_all("v100_64_ms"), complete=False),
+        _file(
+            "ofa/v100",
+            "ofa_mbv3_latency.csv.gz",
+            "v100_64_ms",
+            "minimize",
+            lambda: once_for_all("v100_64_ms"),
+            complete=False,
+        ),
         *(_pip(f"graph/{d}", "val_acc", "maximize") for d in GRAPH),
         *(_pip(f"hpobench/{d}", "val_acc", "maximize") for d in HPOBENCH),
         *(_pip(f"hpolib/{d}", "val_loss", "minimize") for d in HPOLIB),
     ]
 }
-LOOP = ("macro", "channelbench", "transnas/scene", "transnas/jigsaw_ms", "nb201_12ep/cifar100", "graph/cora", "graph/photo", "graph/arxiv")
-LOOP += ("graph/proteins", "hpobench/car", "hpobench/kc1", "hpobench/vehicle", "hpolib/naval_propulsion", "hpolib/protein_structure")
+LOOP = (
+    "macro",
+    "channelbench",
+    "transnas/scene",
+    "transnas/jigsaw_ms",
+    "nb201_12ep/cifar100",
+    "graph/cora",
+    "graph/photo",
+    "graph/arxiv",
+)
+LOOP += (
+    "graph/proteins",
+    "hpobench/car",
+    "hpobench/kc1",
+    "hpobench/vehicle",
+    "hpolib/naval_propulsion",
+    "hpolib/protein_structure",
+)
 
 
 @cache
@@ -148,11 +218,13 @@ def task_of(name: str) -> TableTask:
         raise did_you_mean("case", name, CASES)
     case = CASES[name]
     if not case.present:
-        raise UserError(f"case {name} needs {case.file} - it is not in {FOLDER} - set LMSEARCHER_SHARED to the folder of real tables")
+        raise UserError(
+            f"case {name} needs {case.file} - it is not in {FOLDER} - set LMSEARCHER_SHARED to the folder of real"
+            " tables"
+        )
     return TableTask(case.read(), case.metric, case.direction, name=name)
 
 
 def present(names: list[str] | None = None, searchable: bool = False) -> list[str]:
     """The cases that can be run here, in order."""
-    return [n for n in (names or CASES) if CASES[n].present and (CASES[n].complete or not searchable)]
-
+    return [n for n in names or CASES if CASES[n].present and (CASES[n].complete or not searchable)]

@@ -66,21 +66,35 @@ def main() -> int:
             curves[method].append(curve)
             spent[method] += seconds
     points = [p for p in POINTS if p < args.budget] + [args.budget]
-    lines = ["| method | " + " | ".join(f"@{p}" for p in points) + " | bound | ms/trial |", "|---" * (len(points) + 3) + "|"]
+    lines = [
+        "| method | " + " | ".join(f"@{p}" for p in points) + " | bound | ms/trial |",
+        "|---" * (len(points) + 3) + "|",
+    ]
     missed, rows = [], {}
     for method in methods:
         at = {p: bootstrap([c[p - 1] for c in curves[method]]) for p in points}
-        text, holds = BOUNDS.get(method, ("", None)) if args.task == "nb201/cifar100" and args.budget == 192 else ("", None)
+        text, holds = (
+            BOUNDS.get(method, ("", None)) if args.task == "nb201/cifar100" and args.budget == 192 else ("", None)
+        )
         verdict = "" if holds is None else f"{text} {'ok' if holds(at[args.budget].mean) else 'MISSED'}"
         missed += [method] if verdict.endswith("MISSED") else []
         ms = spent[method] * 1e3 / (args.seeds * args.budget)
         lines.append(f"| {method} | " + " | ".join(at[p].text(2) for p in points) + f" | {verdict} | {ms:.1f} |")
-        rows[method] = {"bound": text, "at": {str(p): [at[p].mean, at[p].low, at[p].high] for p in points}, "ms_per_trial": ms}
+        rows[method] = {
+            "bound": text,
+            "at": {str(p): [at[p].mean, at[p].low, at[p].high] for p in points},
+            "ms_per_trial": ms,
+        }
     table = "\n".join(lines)
-    print(f"{args.task}, {args.seeds} seeds, best {task_of(args.task).metric}: mean [95 % bootstrap interval]\n\n{table}")
+    print(
+        f"{args.task}, {args.seeds} seeds, best {task_of(args.task).metric}: mean [95 % bootstrap interval]\n\n{table}"
+    )
     stem = f"ceilings_{args.task.replace('/', '_')}"
     write_atomic(args.out / f"{stem}.md", table + "\n")
-    write_atomic(args.out / f"{stem}.json", json.dumps({"task": args.task, "seeds": args.seeds, "budget": args.budget, "methods": rows}, indent=1) + "\n")
+    write_atomic(
+        args.out / f"{stem}.json",
+        json.dumps({"task": args.task, "seeds": args.seeds, "budget": args.budget, "methods": rows}, indent=1) + "\n",
+    )
     return 1 if missed else 0
 
 

@@ -1,12 +1,13 @@
 """Searches to the end on real tables: which method finds the best architecture, how early, over tables and seeds?
 
-    python -m benchmarks.closed_loop [--method nano+mixed ...] [--case macro ...] [--seeds 20] [--budget 100] [--processes 2]
-    python -m benchmarks.closed_loop --case nb201/cifar10 --case nb201/cifar100 --case nb201/imagenet16 --budget 192 --name nb201
+    python -m benchmarks.closed_loop [--method nano+mixed ...] [--case macro ...] [--seeds 20] [--budget 100]
+    [--processes 2] python -m benchmarks.closed_loop --case nb201/cifar10 --case nb201/cifar100 --case nb201/imagenet16
+    --budget 192 --name nb201
 
 Methods are those of benchmarks/driver.py. Regret is (optimum - best so far) / (optimum - median of the table): 0 is the
-optimum, 1 the median architecture. Mean rank: methods are ranked by mean regret on each table, ranks averaged over tables.
-Searches are kept in --cache, one file a method, table and seed, and used for every budget up to their own; --fresh METHOD forgets one.
-Writes closed_loop[_NAME].md and .json.
+optimum, 1 the median architecture. Mean rank: methods are ranked by mean regret on each table, ranks averaged over
+tables. Searches are kept in --cache, one file a method, table and seed, and used for every budget up to their own;
+--fresh METHOD forgets one. Writes closed_loop[_NAME].md and .json.
 """
 
 from __future__ import annotations
@@ -44,12 +45,26 @@ def search(method: str, case: str, seed: int, budget: int) -> list[float]:
 def work(method: str, case: str, seeds: Sequence[int], budget: int, files: Sequence[Path]) -> int:
     """The searches of several seeds, each kept as soon as it is done; returns how many."""
     for seed, path in zip(seeds, files, strict=True):
-        write_atomic(path, json.dumps({"method": method, "case": case, "seed": seed, "budget": budget, "best": search(method, case, seed, budget)}))
+        write_atomic(
+            path,
+            json.dumps(
+                {
+                    "method": method,
+                    "case": case,
+                    "seed": seed,
+                    "budget": budget,
+                    "best": search(method, case, seed, budget),
+                }
+            ),
+        )
     return len(seeds)
 
 
 def kept(path: Path) -> list[float]:
-    """The best values of a search that was done before, [] for none. A shorter budget is the beginning of a longer one."""
+    """The best values of a search that was done before, [] for none.
+
+    A shorter budget is the beginning of a longer one.
+    """
     return json.loads(path.read_text())["best"] if path.is_file() else []
 
 
@@ -71,7 +86,8 @@ def rank_methods(table: Mapping[str, float]) -> dict[str, float]:
 def results(
     curves: Mapping[str, Mapping[str, np.ndarray]], points: Sequence[int], earlier: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """All numbers from {case: {method: best values (seeds, budget)}}; a method must have every case, but not every point.
+    """All numbers from {case: {method: best values (seeds, budget)}}; a method must have every case, but not every
+    point.
 
     earlier: a result file of the same cases; methods that are not in curves are taken from it.
     """
@@ -80,7 +96,11 @@ def results(
         for kind in ("regret", "value"):
             out[kind][p] = {}
             for case, methods in curves.items():
-                row = {m: v for m, v in ((earlier or {}).get(kind, {}).get(p, {}).get(case, {})).items() if m not in methods}
+                row = {
+                    m: v
+                    for m, v in ((earlier or {}).get(kind, {}).get(p, {}).get(case, {})).items()
+                    if m not in methods
+                }
                 for m, c in methods.items():
                     if c.shape[1] >= int(p):
                         row[m] = _triple((regrets(case, c) if kind == "regret" else c)[:, int(p) - 1])
@@ -92,7 +112,9 @@ def results(
         out["mean_regret"][p] = {m: _triple([row[m] for row in means.values()]) for m in names}
         if CONTROL in names:
             gaps = {m: [row[CONTROL] - row[m] for row in means.values()] for m in names if m != CONTROL}
-            out["against_control"][p] = {m: {"gain": _triple(g), "wins": float(np.mean(np.array(g) > 0))} for m, g in gaps.items()}
+            out["against_control"][p] = {
+                m: {"gain": _triple(g), "wins": float(np.mean(np.array(g) > 0))} for m, g in gaps.items()
+            }
     return out
 
 
@@ -107,17 +129,35 @@ def markdown(found: Mapping[str, Any], about: str, values: bool) -> str:
     for m in order:
         ranks = [f"{found['rank'][p][m][0]:.2f}" if m in found["rank"][p] else "–" for p in points]
         means = [f"{found['mean_regret'][p][m][0]:.4f}" if m in found["mean_regret"][p] else "–" for p in points]
-        wins = " ".join(f"{found['against_control'][p][m]['wins']:.0%}" for p in points if m in found["against_control"].get(p, {})) or "–"
+        wins = (
+            " ".join(
+                f"{found['against_control'][p][m]['wins']:.0%}"
+                for p in points
+                if m in found["against_control"].get(p, {})
+            )
+            or "–"
+        )
         lines.append(f"| {m} | " + " | ".join(ranks + means) + f" | {wins} |")
     parts = ["\n".join(lines)]
-    for kind, title in (("value", "best value"), ("regret", "normalised regret")) if values else (("regret", "normalised regret"),):
+    for kind, title in (
+        (("value", "best value"), ("regret", "normalised regret")) if values else (("regret", "normalised regret"),)
+    ):
         for p in points:
             here = [m for m in order if m in found["rank"][p]]
-            lines = [f"**@{p}, {title}** (mean over seeds [95 % bootstrap interval])\n", "| table | " + " | ".join(here) + " |"]
+            lines = [
+                f"**@{p}, {title}** (mean over seeds [95 % bootstrap interval])\n",
+                "| table | " + " | ".join(here) + " |",
+            ]
             lines.append("|---" * (len(here) + 1) + "|")
             digits = 4 if kind == "regret" else 2
             for case, row in found[kind][p].items():
-                lines.append(f"| {case} | " + " | ".join(f"{row[m][0]:.{digits}f} [{row[m][1]:.{digits}f}, {row[m][2]:.{digits}f}]" for m in here) + " |")
+                lines.append(
+                    f"| {case} | "
+                    + " | ".join(
+                        f"{row[m][0]:.{digits}f} [{row[m][1]:.{digits}f}, {row[m][2]:.{digits}f}]" for m in here
+                    )
+                    + " |"
+                )
             parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -143,19 +183,35 @@ def _earlier(path: Path | None, cases: Sequence[str]) -> dict[str, Any] | None:
         raise UserError(f"--earlier {path} does not exist - a closed_loop*.json of an earlier run is needed")
     found = json.loads(path.read_text())
     if found.get("cases") != list(cases):
-        raise UserError(f"--earlier {path} has other tables ({', '.join(found.get('cases', []))}) - name the same with --case, or leave --earlier out")
+        raise UserError(
+            f"--earlier {path} has other tables ({', '.join(found.get('cases', []))}) - name the same with --case, or"
+            " leave --earlier out"
+        )
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.closed_loop", description=__doc__.splitlines()[0])
     parser.add_argument("--method", action="append", help=f"repeatable (default: {', '.join((NANO, *METHODS))})")
-    parser.add_argument("--also", action="append", default=[], metavar="METHOD", help="beside the default methods, repeatable")
-    parser.add_argument("--case", action="append", help=f"tables of benchmarks/cases.py, repeatable (default: {', '.join(LOOP)})")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="METHOD", help="beside the default methods, repeatable"
+    )
+    parser.add_argument(
+        "--case", action="append", help=f"tables of benchmarks/cases.py, repeatable (default: {', '.join(LOOP)})"
+    )
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--seeds-of", action="append", default=[], metavar="METHOD=N", help="fewer seeds of a slow method")
-    parser.add_argument("--budget-of", action="append", default=[], metavar="METHOD=N", help="fewer evaluations of a slow method")
-    parser.add_argument("--earlier", type=Path, metavar="JSON", help="take methods that are not run from this earlier result file (same tables)")
+    parser.add_argument(
+        "--seeds-of", action="append", default=[], metavar="METHOD=N", help="fewer seeds of a slow method"
+    )
+    parser.add_argument(
+        "--budget-of", action="append", default=[], metavar="METHOD=N", help="fewer evaluations of a slow method"
+    )
+    parser.add_argument(
+        "--earlier",
+        type=Path,
+        metavar="JSON",
+        help="take methods that are not run from this earlier result file (same tables)",
+    )
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--fresh", action="append", default=[], metavar="METHOD")
@@ -167,7 +223,10 @@ def main() -> int:
     shipped = (SHIPPED / "nano" / "config.json").is_file()
     methods = list(dict.fromkeys([*(args.method or ([NANO] if shipped else []) + list(METHODS)), *args.also]))
     cases, limits = present(args.case or list(LOOP), searchable=True), _limits("--seeds-of", args.seeds_of)
-    budgets, earlier = {m: args.budget for m in methods} | _limits("--budget-of", args.budget_of), _earlier(args.earlier, cases)
+    budgets, earlier = (
+        {m: args.budget for m in methods} | _limits("--budget-of", args.budget_of),
+        _earlier(args.earlier, cases),
+    )
     seeds = {m: range(min(args.seeds, limits.get(m, args.seeds))) for m in methods}
     folders = {m: args.cache / plain(f"{m}|{stamp(m.rpartition('+')[0] or m)}") for m in methods}
     files = {(m, c, s): folders[m] / f"{plain(c)}-{s}.json" for m in methods for c in cases for s in seeds[m]}
@@ -176,20 +235,34 @@ def main() -> int:
         if m in args.fresh or len(kept(path)) < budgets[m]:
             todo.setdefault((m, c), []).append(s)
     with ProcessPoolExecutor(args.processes) as pool:
-        jobs = [pool.submit(work, m, c, part, budgets[m], [files[m, c, s] for s in part]) for (m, c), all_ in todo.items() for part in _parts(all_)]
+        jobs = [
+            pool.submit(work, m, c, part, budgets[m], [files[m, c, s] for s in part])
+            for (m, c), all_ in todo.items()
+            for part in _parts(all_)
+        ]
         bar = tqdm(total=sum(map(len, todo.values())), desc="searches", disable=None)
         for job in as_completed(jobs):
             bar.update(job.result())
         bar.close()
     curves = {c: {m: np.array([kept(files[m, c, s])[: budgets[m]] for s in seeds[m]]) for m in methods} for c in cases}
     found = results(curves, [p for p in POINTS if p <= args.budget], earlier)
-    exceptions = "".join(f", {m} {n}" for m, n in limits.items()) + "".join(f", {m} to {budgets[m]}" for m in methods if budgets[m] < args.budget)
-    about = f"{len(cases)} tables, {args.seeds} seeds{exceptions}, budget {args.budget}; 'beats control': share of tables ahead of {CONTROL} at each budget."
+    exceptions = "".join(f", {m} {n}" for m, n in limits.items()) + "".join(
+        f", {m} to {budgets[m]}" for m in methods if budgets[m] < args.budget
+    )
+    about = (
+        f"{len(cases)} tables, {args.seeds} seeds{exceptions}, budget {args.budget}; 'beats control': share of tables"
+        f" ahead of {CONTROL} at each budget."
+    )
     text = markdown(found, about, args.values)
     print(text.split("\n\n")[0], "\n\n" + text.split("\n\n")[1])
     stem = "closed_loop" + f"_{args.name}" * bool(args.name)
     write_atomic(args.out / f"{stem}.md", text)
-    print(write_atomic(args.out / f"{stem}.json", json.dumps({"about": about, "cases": cases, "methods": methods, **found}, indent=1) + "\n"))
+    print(
+        write_atomic(
+            args.out / f"{stem}.json",
+            json.dumps({"about": about, "cases": cases, "methods": methods, **found}, indent=1) + "\n",
+        )
+    )
     return 0
 
 

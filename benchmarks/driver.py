@@ -1,4 +1,7 @@
-"""A search over a table without storage: the strategies of search.strategies, fed directly. Same trials as search.run, faster."""
+"""A search over a table without storage: the strategies of search.strategies, fed directly.
+
+Same trials as search.run, faster.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def build(method: str, task: TableTask, seed: int) -> Strategy:
     ranker, plus, proposal = method.rpartition("+")
     if plus and proposal in PROPOSALS:
         context = Context(task.space, seed, oracle=lambda code: sign * task.evaluate(code).value)
-        return make_strategy("lmsearcher", Setup(task.space, seed, make_ranker(ranker, context), proposal, feasible=task.feasible))
+        return make_strategy(
+            "lmsearcher", Setup(task.space, seed, make_ranker(ranker, context), proposal, feasible=task.feasible)
+        )
     return make_strategy(method, Setup(task.space, seed, feasible=task.feasible))
 
 

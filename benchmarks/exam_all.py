@@ -1,9 +1,10 @@
-"""The exam on every real table: how well do rankers pick, zero-shot, on average, and on how many tables do they beat ridge?
+"""The exam on every real table: how well do rankers pick, zero-shot, on average, and on how many tables do they beat
+ridge?
 
     python -m benchmarks.exam_all --ranker nano [--repeats 100] [--history 5,20,50,100,200] [--processes 2] [--out DIR]
 
-Writes exam_<pool>.md and exam_<pool>.json. Answers are kept in --cache and reused; a ranker that changed is asked again with
---fresh NAME (the nano model is recognised by its weights).
+Writes exam_<pool>.md and exam_<pool>.json. Answers are kept in --cache and reused; a ranker that changed is asked again
+with --fresh NAME (the nano model is recognised by its weights).
 """
 
 from __future__ import annotations
@@ -33,14 +34,20 @@ Marks = dict[str, dict[str, list[float]]]
 
 
 def stamp(spec: str) -> str:
-    """What a cached answer of a ranker depends on beside its name: the weights of the nano model and how they are read."""
+    """What a cached answer of a ranker depends on beside its name: the weights of the nano model and how they are
+    read.
+    """
     name, _, argument = spec.partition(":")
     if name != "nano":
         return ""
     given = argument.partition("#")[0]
     folder = Path(given) if given and Path(given).is_dir() else SHIPPED / "nano"
     code = Path(__file__).resolve().parents[1] / "search"
-    read_by = [code / "rankers" / "nano.py", code / "prompts" / "evidence.py", code / "prompts" / "nano.py"]  # a missing file is an error
+    read_by = [
+        code / "rankers" / "nano.py",
+        code / "prompts" / "evidence.py",
+        code / "prompts" / "nano.py",
+    ]  # a missing file is an error
     folders = (folder, folder.with_name("nano_answer")) if given in ("answer", "mix") else (folder,)
     weights = [p for f in folders for kind in ("*.safetensors", "*.json") for p in sorted(f.glob(kind))]
     sums = [sha256(p) for p in [*weights, *read_by]]
@@ -52,7 +59,9 @@ def plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]", "_", name) + "-" + hashlib.sha256(name.encode()).hexdigest()[:6]
 
 
-def answer(case: str, spec: str, lengths: Sequence[int], repeats: int, candidates: int, pool: str, seed: int) -> tuple[str, str, Marks]:
+def answer(
+    case: str, spec: str, lengths: Sequence[int], repeats: int, candidates: int, pool: str, seed: int
+) -> tuple[str, str, Marks]:
     """(case, spec, {length: {measure: one number a question}}); a length the table is too small for is left out."""
     task = task_of(case)
     ranker = make_ranker(spec, Context(task.space, seed, goal="pick"))
@@ -70,7 +79,8 @@ def answer(case: str, spec: str, lengths: Sequence[int], repeats: int, candidate
 
 
 def summarise(marks: Mapping[str, Mapping[str, Marks]], measure: str = "percentile") -> dict[str, Any]:
-    """{ranker: {length: {mean over tables with interval, share of tables ahead of ridge, ...}}} from {ranker: {case: marks}}.
+    """{ranker: {length: {mean over tables with interval, share of tables ahead of ridge, ...}}} from {ranker: {case:
+    marks}}.
 
     The interval resamples tables: it says how far the mean could move on other tables of this kind.
     """
@@ -86,7 +96,10 @@ def summarise(marks: Mapping[str, Mapping[str, Marks]], measure: str = "percenti
             both = [c for c in own if c in rival]
             if spec != REFERENCE and both:
                 ahead = bootstrap([own[c] - rival[c] for c in both])
-                row |= {"ahead": [ahead.mean, ahead.low, ahead.high], "wins": sum(own[c] > rival[c] for c in both) / len(both)}
+                row |= {
+                    "ahead": [ahead.mean, ahead.low, ahead.high],
+                    "wins": sum(own[c] > rival[c] for c in both) / len(both),
+                }
             row["seconds"] = float(np.mean([m[n]["seconds"][0] for m in cases.values() if n in m]))
             out[spec][n] = row
     return out
@@ -95,31 +108,50 @@ def summarise(marks: Mapping[str, Mapping[str, Marks]], measure: str = "percenti
 def markdown(marks: Mapping[str, Mapping[str, Marks]], about: str) -> str:
     """The summary, then every table."""
     parts = [about]
-    for measure, title in (("percentile", "Mean percentile of the pick (chance 0.5)"), ("closed", "Share of the oracle-over-chance gap closed (chance 0)")):
+    for measure, title in (
+        ("percentile", "Mean percentile of the pick (chance 0.5)"),
+        ("closed", "Share of the oracle-over-chance gap closed (chance 0)"),
+    ):
         summary = summarise(marks, measure)
         lengths = list(next(iter(summary.values())))
         lines = [f"**{title}**, mean over tables (difference to ridge, share of tables ahead of ridge)\n"]
         lines.append("| ranker | " + " | ".join(f"history {n}" for n in lengths) + " |")
         lines.append("|---" * (len(lengths) + 1) + "|")
         for spec, rows in summary.items():
-            cells = [f"{rows[n]['mean'][0]:.3f}" + (f" ({rows[n]['ahead'][0]:+.3f}, {rows[n]['wins']:.0%})" if "ahead" in rows[n] else "") for n in lengths]
+            cells = [
+                f"{rows[n]['mean'][0]:.3f}"
+                + (f" ({rows[n]['ahead'][0]:+.3f}, {rows[n]['wins']:.0%})" if "ahead" in rows[n] else "")
+                for n in lengths
+            ]
             lines.append(f"| {spec} | " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
     specs = list(marks)
     for n in list(next(iter(summarise(marks).values()))):
-        lines = [f"**History {n}**, mean percentile\n", "| table | " + " | ".join(specs) + " |", "|---" * (len(specs) + 1) + "|"]
+        lines = [
+            f"**History {n}**, mean percentile\n",
+            "| table | " + " | ".join(specs) + " |",
+            "|---" * (len(specs) + 1) + "|",
+        ]
         for case in next(iter(marks.values())):
-            row = [float(np.mean(marks[s][case][n]["percentile"])) if n in marks[s].get(case, {}) else None for s in specs]
+            row = [
+                float(np.mean(marks[s][case][n]["percentile"])) if n in marks[s].get(case, {}) else None for s in specs
+            ]
             known = [v for v in row if v is not None]
             if known:
-                lines.append(f"| {case} | " + " | ".join("–" if v is None else f"**{v:.3f}**" if v >= max(known) else f"{v:.3f}" for v in row) + " |")
+                lines.append(
+                    f"| {case} | "
+                    + " | ".join("–" if v is None else f"**{v:.3f}**" if v >= max(known) else f"{v:.3f}" for v in row)
+                    + " |"
+                )
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exam_all", description=__doc__.splitlines()[0])
-    parser.add_argument("--ranker", action="append", default=[], metavar="SPEC", help="repeatable; surrogate and knn always take part")
+    parser.add_argument(
+        "--ranker", action="append", default=[], metavar="SPEC", help="repeatable; surrogate and knn always take part"
+    )
     parser.add_argument("--case", action="append", help="only these tables (benchmarks/cases.py), repeatable")
     parser.add_argument("--history", default=",".join(map(str, LENGTHS)))
     parser.add_argument("--repeats", type=int, default=100)
@@ -142,7 +174,10 @@ def main() -> int:
             case, spec, found = job.result()
             write_atomic(files[case, spec], json.dumps(found))
     marks = {s: {c: json.loads(files[c, s].read_text()) for c in cases} for s in specs}
-    about = f"{len(cases)} tables, {args.repeats} questions a table and length, {args.candidates} {args.pool} candidates, seed {args.seed}."
+    about = (
+        f"{len(cases)} tables, {args.repeats} questions a table and length, {args.candidates} {args.pool} candidates,"
+        f" seed {args.seed}."
+    )
     text = markdown(marks, about)
     print("\n\n".join(text.split("\n\n")[:5]))
     summary = {"about": about, "cases": cases, "percentile": summarise(marks), "closed": summarise(marks, "closed")}

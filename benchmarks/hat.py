@@ -1,12 +1,12 @@
 """HAT: how fast the supernet trains, and whether inherited weights rank sub-transformers as training from scratch does.
 
-    python -m benchmarks.hat speed                                        fp32 against bf16, here (CPU: the reduced supernet)
-    python -m benchmarks.hat speed --device cuda --reduce 1 --words 8848 6632     the full supernet of IWSLT'14 on a GPU
-    python -m benchmarks.hat speed --device cuda --reduce 1 --processes 2         (prints the torchrun line that it runs)
-    python -m benchmarks.hat ranking --codes 12 --updates 800 --out runs/hat-ranking
+    python -m benchmarks.hat speed                                        fp32 against bf16, here (CPU: the reduced
+    supernet) python -m benchmarks.hat speed --device cuda --reduce 1 --words 8848 6632     the full supernet of
+    IWSLT'14 on a GPU python -m benchmarks.hat speed --device cuda --reduce 1 --processes 2         (prints the torchrun
+    line that it runs) python -m benchmarks.hat ranking --codes 12 --updates 800 --out runs/hat-ranking
 
-`ranking` keeps every finished sub-transformer in OUT/ranking.json and goes on where it was stopped; it needs the trained
-supernet of `python -m search.run --task hat`, and trains it if it is not in the cache.
+`ranking` keeps every finished sub-transformer in OUT/ranking.json and goes on where it was stopped; it needs the
+trained supernet of `python -m search.run --task hat`, and trains it if it is not in the cache.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def synthetic(words: tuple[int, int], sentences: int, length: int):
     from search.tasks.hat.model import EOS
 
     rng = np.random.default_rng(0)
-    sides = [[np.append(rng.integers(4, n, size=int(k)), EOS) for k in rng.integers(length // 2, 2 * length, size=sentences)] for n in words]
+    sides = [
+        [np.append(rng.integers(4, n, size=int(k)), EOS) for k in rng.integers(length // 2, 2 * length, size=sentences)]
+        for n in words
+    ]
     return Split(*sides)
 
 
@@ -47,14 +50,27 @@ def speed(args: argparse.Namespace) -> int:
 
     if args.processes > 1 and "RANK" not in os.environ:
         options = [a for a in sys.argv[1:] if a]
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes), "-m", "benchmarks.hat", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(args.processes),
+            "-m",
+            "benchmarks.hat",
+            *options,
+        ]
         print(" ".join(command), flush=True)
         return subprocess.call(command)
     place = open_place(args.device)
     split = synthetic(tuple(args.words), 4000, 24)
     results = {}
     for precision in args.precisions.split(","):
-        recipe = get_recipe("iwslt14", {"space": args.space, "reduce": args.reduce, "max_tokens": args.max_tokens, "precision": precision})
+        recipe = get_recipe(
+            "iwslt14",
+            {"space": args.space, "reduce": args.reduce, "max_tokens": args.max_tokens, "precision": precision},
+        )
         space, model = build(recipe, *args.words)
         model.to(place.device).train()
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
@@ -78,8 +94,8 @@ def speed(args: argparse.Namespace) -> int:
                 else f", {np.median(rates[:, 1]):.3f} CPU seconds an update"
             )
             print(
-                f"{args.space}/{args.reduce} on {place.device} x {place.world}, {args.max_tokens} tokens a batch, {precision}: "
-                f"{results[precision]:.2f} updates/s{memory}",
+                f"{args.space}/{args.reduce} on {place.device} x {place.world}, {args.max_tokens} tokens a batch,"
+                f" {precision}: {results[precision]:.2f} updates/s{memory}",
                 flush=True,
             )
     if place.rank == 0 and "fp32" in results:
@@ -98,7 +114,10 @@ def ranking(args: argparse.Namespace) -> int:
     from search.tasks.hat.supernet import load_supernet, train_supernet
     from search.tasks.hat.train import validation_loss
 
-    full, recipe = (get_recipe(name, {"updates": updates}) for name, updates in (("embedded", args.supernet_updates), ("embedded-sub", args.updates)))
+    full, recipe = (
+        get_recipe(name, {"updates": updates})
+        for name, updates in (("embedded", args.supernet_updates), ("embedded-sub", args.updates))
+    )
     recipe = replace(recipe, save_every=args.updates, keep=1)
     corpus = load(cache.corpus_folder(SIZES, 1000))
     supernet = cache.supernet_folder(corpus, full)
@@ -132,7 +151,9 @@ def ranking(args: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hat", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hat", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     kinds = parser.add_subparsers(dest="kind", required=True)
     fast = kinds.add_parser("speed")
     fast.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

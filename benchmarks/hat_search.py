@@ -1,9 +1,11 @@
-"""The HAT task, searched by several methods under the same latency limit and budget: best validation loss, mean over seeds.
+"""The HAT task, searched by several methods under the same latency limit and budget: best validation loss, mean over
+seeds.
 
-    python -m benchmarks.hat_search --seeds 10 --budget 60 [--methods nano+mixed,random+mixed,evolution,random] [--out DIR]
+    python -m benchmarks.hat_search --seeds 10 --budget 60 [--methods nano+mixed,random+mixed,evolution,random] [--out
+    DIR]
 
-Methods are those of benchmarks.driver: samplers, or RANKER+PROPOSAL. Evaluations are deterministic and shared between methods;
-finished searches are kept in OUT/hat_search.json, so that a stopped run goes on. Lower is better.
+Methods are those of benchmarks.driver: samplers, or RANKER+PROPOSAL. Evaluations are deterministic and shared between
+methods; finished searches are kept in OUT/hat_search.json, so that a stopped run goes on. Lower is better.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ METHODS = "nano+mixed,surrogate+mixed,random+mixed,evolution,random"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hat_search", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hat_search",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--budget", type=int, default=60)
@@ -58,7 +64,11 @@ def main() -> int:
     for method in methods:
         curves = np.array([done[f"{method} {seed} {args.budget} {args.sentences}"] for seed in range(args.seeds)])
         end = bootstrap(curves[:, -1])
-        print(f"{method:18}" + "".join(f"{curves[:, p - 1].mean():10.4f}" for p in points) + f"{f'{end.low:.4f} to {end.high:.4f}':>28}")
+        print(
+            f"{method:18}"
+            + "".join(f"{curves[:, p - 1].mean():10.4f}" for p in points)
+            + f"{f'{end.low:.4f} to {end.high:.4f}':>28}"
+        )
     return 0
 
 

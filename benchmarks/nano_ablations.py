@@ -1,17 +1,21 @@
-"""What the nano searcher owes to what: small models, one thing changed at a time, trained with LLaMA-Factory and examined alike.
+"""What the nano searcher owes to what: small models, one thing changed at a time, trained with LLaMA-Factory and
+examined alike.
 
-    python -m benchmarks.nano_ablations [--arm reference --arm digits ...] [--steps 300] [--repeats 12] [--out runs/nano_ablations]
+    python -m benchmarks.nano_ablations [--arm reference --arm digits ...] [--steps 300] [--repeats 12] [--out
+    runs/nano_ablations]
 
-reference    size tiny, value rows and a twentieth of answer rows, `--steps` steps of 256 rows, read by its expected value
-no_answers   value rows only                      answers      the same weights as reference, read by the likelihood of the code
-only_answers answer rows only, read that way      curriculum   small clean worlds first, order kept
-light, small larger models, as many steps         shown_N      reference, shown N entries of the history only (best and latest)
+reference    size tiny, value rows and a twentieth of answer rows, `--steps` steps of 256 rows, read by its expected
+             value
+no_answers   value rows only                      answers      the same weights as reference, read by the likelihood of
+             the code only_answers answer rows only, read that way      curriculum   small clean worlds first, order
+             kept light, small larger models, as many steps         shown_N      reference, shown N entries of the
+             history only (best and latest)
 marks        no evidence: the raw history with a token per decision and option, loss on every value, short rows first
 digits       the same, codes as bare digits
 average      no model: the plain average of the nine views
 
-Rows are synthetic. The exam is that of benchmarks/exam_all on its real tables; the score is the mean percentile of the pick (chance 0.5).
-Arms that are finished are kept in --out and not trained again.
+Rows are synthetic. The exam is that of benchmarks/exam_all on its real tables; the score is the mean percentile of the
+pick (chance 0.5). Arms that are finished are kept in --out and not trained again.
 """
 
 from __future__ import annotations
@@ -59,21 +63,42 @@ def run(*command: object) -> None:
     """A command of this project; its output goes where ours goes."""
     print("$", " ".join(map(str, command)), flush=True)
     if subprocess.call([str(c) for c in command]):
-        raise UserError(f"'{command[0]} {command[1]} {command[2]}' failed - its message stands above - mend that and run again, finished arms are kept")
+        raise UserError(
+            f"'{command[0]} {command[1]} {command[2]}' failed - its message stands above - mend that and run again,"
+            " finished arms are kept"
+        )
 
 
 def build_rows(out: Path, name: str, samples: int, *options: object, builder: str = "data_builders.synthetic") -> str:
     """Synthetic rows in out/NAME.jsonl, made once; returns the data set's name."""
     path = out / f"{name}.jsonl"
     if not path.is_file():
-        run(sys.executable, "-m", builder, "--samples", samples, "--out", path, "--registry", out / "dataset_info.json", *options)
+        run(
+            sys.executable,
+            "-m",
+            builder,
+            "--samples",
+            samples,
+            "--out",
+            path,
+            "--registry",
+            out / "dataset_info.json",
+            *options,
+        )
     return name
 
 
 def train(out: Path, start: Path, folder: Path, steps: int, *options: str) -> Path:
     """A model trained on data sets of out/dataset_info.json, made once."""
     if not (folder / "model.safetensors").is_file():
-        always = [f"model_name_or_path={start}", f"output_dir={folder}", f"dataset_dir={out}", f"max_steps={steps}", "save_steps=100000", "plot_loss=false"]
+        always = [
+            f"model_name_or_path={start}",
+            f"output_dir={folder}",
+            f"dataset_dir={out}",
+            f"max_steps={steps}",
+            "save_steps=100000",
+            "plot_loss=false",
+        ]
         run("llamafactory-cli", "train", "yaml/lmsearcher_nano.yaml", *always, *options)
     return folder
 
@@ -88,10 +113,35 @@ def ranker_of(arm: str, out: Path, steps: int, seed: int) -> Ranker:
         run(sys.executable, "-m", "data_builders.nano_model", start, "--size", size)
     if arm in ("marks", "digits"):
         raw, longest = f"raw_{arm}", 400
-        short = build_rows(out, f"{arm}_short", 128 * steps, "--format", raw, "--longest", 64, "--curriculum", "--seed", seed, builder="benchmarks.raw_history")
-        long = build_rows(out, f"{arm}_long", 32 * steps, "--format", raw, "--longest", longest, "--seed", seed + 1, builder="benchmarks.raw_history")
+        short = build_rows(
+            out,
+            f"{arm}_short",
+            128 * steps,
+            "--format",
+            raw,
+            "--longest",
+            64,
+            "--curriculum",
+            "--seed",
+            seed,
+            builder="benchmarks.raw_history",
+        )
+        long = build_rows(
+            out,
+            f"{arm}_long",
+            32 * steps,
+            "--format",
+            raw,
+            "--longest",
+            longest,
+            "--seed",
+            seed + 1,
+            builder="benchmarks.raw_history",
+        )
         dense = ["train_on_prompt=true", "disable_shuffling=true", "learning_rate=2.0e-3"]
-        first = train(out, start, out / f"{arm}_first", steps, f"dataset={short}", "per_device_train_batch_size=128", *dense)
+        first = train(
+            out, start, out / f"{arm}_first", steps, f"dataset={short}", "per_device_train_batch_size=128", *dense
+        )
         folder = train(out, first, out / arm, steps, f"dataset={long}", "per_device_train_batch_size=32", *dense)
         write_stamp(folder, raw)
         return RawRanker(folder, raw, longest)
@@ -125,7 +175,11 @@ def examine(ranker: Ranker, lengths: Sequence[int], repeats: int, seed: int) -> 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.nano_ablations", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.nano_ablations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--arm", action="append", metavar="NAME", help=f"repeatable (default all: {', '.join(ARMS)})")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=12, help="exam questions a table and history length")

@@ -1,7 +1,8 @@
 """What a trial costs beyond its evaluation: `python benchmarks/overhead.py`
 
-Own loop (ask, propose, rank at random, tell, write trials.jsonl) on a journal, beside Optuna's plain ask/tell with its random
-sampler on Optuna's own journal backend. Milliseconds a trial, median of three runs of 200 trials; the ratio is ours to Optuna's.
+Own loop (ask, propose, rank at random, tell, write trials.jsonl) on a journal, beside Optuna's plain ask/tell with its
+random sampler on Optuna's own journal backend. Milliseconds a trial, median of three runs of 200 trials; the ratio is
+ours to Optuna's.
 """
 
 from __future__ import annotations
@@ -61,8 +62,14 @@ def main() -> None:
         space = Space.of_sizes([5] * decisions)
         (mine, mine_cpu), (theirs, theirs_cpu) = measure(ours, space), measure(plain_optuna, space)
         verdict = "within" if mine <= limit else "ABOVE"
-        print(f"{decisions} decisions: ours {mine:.2f} ms a trial ({verdict} the limit of {limit:g}), Optuna alone {theirs:.2f} ms, ratio {mine / theirs:.2f}")
-        print(f"             processor time {mine_cpu:.2f} ms, Optuna {theirs_cpu:.2f} ms, ratio {mine_cpu / theirs_cpu:.2f}")
+        print(
+            f"{decisions} decisions: ours {mine:.2f} ms a trial ({verdict} the limit of {limit:g}), Optuna alone"
+            f" {theirs:.2f} ms, ratio {mine / theirs:.2f}"
+        )
+        print(
+            f"             processor time {mine_cpu:.2f} ms, Optuna {theirs_cpu:.2f} ms, ratio"
+            f" {mine_cpu / theirs_cpu:.2f}"
+        )
 
 
 if __name__ == "__main__":

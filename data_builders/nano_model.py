@@ -1,10 +1,12 @@
-"""The untrained nano searcher: a LLaMA of a few hundred thousand parameters and a tokenizer in which every NCode character and
-every evidence token is one token.
+"""The untrained nano searcher: a LLaMA of a few hundred thousand parameters and a tokenizer in which every NCode
+character and every evidence token is one token.
 
     python -m data_builders.nano_model models/nano_start --size small --seed 0
 
-Weights start random. Tokens that are levels of one quantity (bins of a prediction, of a value) start alike when the levels are
-near: random smooth curves over the level. Tokens of one decision, and of one option, have a part in common. What they mean is left to training.
+Weights start random. Tokens that are levels of one quantity (bins of a prediction, of a value) start alike when the
+levels are
+near: random smooth curves over the level. Tokens of one decision, and of one option, have a part in common. What they
+mean is left to training.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ SIZES = {"tiny": (64, 2, 4, 192), "light": (96, 3, 4, 256), "small": (128, 3, 4,
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 CHAT = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}"
-    "{% elif m['role'] == 'user' %}{{ m['content'] + '" + MARK + "' }}"
-    "{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+    "{% elif m['role'] == 'user' %}{{ m['content'] + '"
+    + MARK
+    + "' }}{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
 )
 WAVES = 6
 
@@ -53,7 +56,9 @@ def build_tokenizer(max_length: int = 8192) -> Any:
 
 
 def smooth_embeddings(tokens: list[str], width: int, seed: int, std: float = 0.1) -> np.ndarray:
-    """Starting embeddings, float32 (tokens, width): white noise, plus for levelled tokens a random smooth curve over the level."""
+    """Starting embeddings, float32 (tokens, width): white noise, plus for levelled tokens a random smooth curve over
+    the level.
+    """
     rng = np.random.default_rng(seed)
     table = rng.normal(size=(len(tokens), width)) * std
     families: dict[str, list[tuple[int, str]]] = {}
@@ -68,13 +73,24 @@ def smooth_embeddings(tokens: list[str], width: int, seed: int, std: float = 0.1
         curve = rng.normal(size=width) * np.ones((len(rows), 1))
         for column in x.T:
             for wave in range(1, WAVES + 1):
-                curve += np.cos(np.pi * wave * column[:, None] + rng.uniform(0, np.pi, width)) * rng.normal(size=width) * 2.0 / wave
+                curve += (
+                    np.cos(np.pi * wave * column[:, None] + rng.uniform(0, np.pi, width))
+                    * rng.normal(size=width)
+                    * 2.0
+                    / wave
+                )
         table[rows] = 0.15 * table[rows] + std * curve / max(float(curve.std()), 1e-9)
-    marks = [(i, *map(int, match.groups())) for i, token in enumerate(tokens) if (match := re.fullmatch(r"<(\d+)\.(\d)>", token))]
+    marks = [
+        (i, *map(int, match.groups()))
+        for i, token in enumerate(tokens)
+        if (match := re.fullmatch(r"<(\d+)\.(\d)>", token))
+    ]
     if marks:
         rows, decisions, options = np.array(marks).T
         pitch, phase = np.exp(rng.uniform(np.log(0.1), np.log(2.5), width)), rng.uniform(0, 2 * np.pi, width)
-        place = 2**0.5 * np.cos(decisions[:, None] * pitch + phase)  # so that "the next decision" is one turn for all of them
+        place = 2**0.5 * np.cos(
+            decisions[:, None] * pitch + phase
+        )  # so that "the next decision" is one turn for all of them
         table[rows] = 0.15 * table[rows] + std * (place + rng.normal(size=(options.max() + 1, width))[options]) / 2**0.5
     return table.astype(np.float32)
 
@@ -88,7 +104,11 @@ def write_start(folder: str | Path, size: str = "small", seed: int = 0) -> Path:
         raise did_you_mean("size", size, SIZES)
     hidden, layers, heads, inner = SIZES[size]
     folder, tokenizer = Path(folder), build_tokenizer()
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     torch.manual_seed(seed)
     config = llama_config(tokenizer, hidden, layers, heads, inner)
     config.initializer_range = 0.08
@@ -102,7 +122,9 @@ def write_start(folder: str | Path, size: str = "small", seed: int = 0) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m data_builders.nano_model", description="Write the untrained nano searcher.")
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.nano_model", description="Write the untrained nano searcher."
+    )
     parser.add_argument("folder")
     parser.add_argument("--size", default="small", help=", ".join(SIZES))
     parser.add_argument("--seed", type=int, default=0)

@@ -2,8 +2,8 @@
 
     python -m data_builders.nb101 --source nasbench_only108.tfrecord --samples 100000
 
-Subspaces are those of the 26 digits. A code is looked up by its cell (pruned, up to isomorphism); codes that are no cell of
-the benchmark are left out, and a row never shows a cell twice.
+Subspaces are those of the 26 digits. A code is looked up by its cell (pruned, up to isomorphism); codes that are no
+cell of the benchmark are left out, and a row never shows a cell twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class CellIndex:
         order = np.argsort(keys)
         self.known, self.measured = keys[order], values[order]
         if len(keys) and (self.known[0] < 0 or (np.diff(self.known) == 0).any()):
-            raise UserError("the NAS-Bench-101 table lists a cell twice or one that is none - it was changed or is of another kind - download it again")
+            raise UserError(
+                "the NAS-Bench-101 table lists a cell twice or one that is none - it was changed or is of another kind"
+                " - download it again"
+            )
 
     def keys(self, codes: np.ndarray) -> np.ndarray:
         """The place of each code's cell in the table, -1 where it has none or no value."""
@@ -56,7 +59,13 @@ class CellPool(LivePool):
         return self.cells
 
 
-def make_source(shape: RowShape, source: str | None = None, encoding: str = "ncode", metric: str = "val_acc", direction: str | None = None) -> Source:
+def make_source(
+    shape: RowShape,
+    source: str | None = None,
+    encoding: str = "ncode",
+    metric: str = "val_acc",
+    direction: str | None = None,
+) -> Source:
     """Rows from the original TFRecord file (or a CSV of cells)."""
     table = load_table("nb101", source)
     index = CellIndex(table.codes, higher_is_better(table, metric, direction))
@@ -66,14 +75,24 @@ def make_source(shape: RowShape, source: str | None = None, encoding: str = "nco
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.nb101", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.nb101", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser, "nb101")
-    parser.add_argument("--source", default=None, help="nasbench_only108.tfrecord, nasbench_full.tfrecord, or a CSV of cells")
-    parser.add_argument("--metric", default="val_acc", help="metric of the table (default val_acc, mean of the repeats)")
-    parser.add_argument("--direction", choices=("maximize", "minimize"), default=None, help="needed only where the table does not say")
+    parser.add_argument(
+        "--source", default=None, help="nasbench_only108.tfrecord, nasbench_full.tfrecord, or a CSV of cells"
+    )
+    parser.add_argument(
+        "--metric", default="val_acc", help="metric of the table (default val_acc, mean of the repeats)"
+    )
+    parser.add_argument(
+        "--direction", choices=("maximize", "minimize"), default=None, help="needed only where the table does not say"
+    )
     args = parser.parse_args()
     options = {"metric": args.metric, "direction": args.direction}
-    return run_builder(args, "nb101", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options})
+    return run_builder(
+        args, "nb101", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options}
+    )
 
 
 if __name__ == "__main__":

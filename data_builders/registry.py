@@ -11,7 +11,11 @@ from typing import Any
 from search.errors import UserError
 from search.files import write_atomic
 
-COLUMNS = {"prompt": "instruction", "query": "input", "response": "output"}  # without `query` the input is dropped silently
+COLUMNS = {
+    "prompt": "instruction",
+    "query": "input",
+    "response": "output",
+}  # without `query` the input is dropped silently
 
 
 def read_registry(path: str | Path) -> dict[str, Any]:
@@ -22,9 +26,14 @@ def read_registry(path: str | Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}) - LLaMA-Factory reads the same file - repair it or move it away") from error
+        raise UserError(
+            f"{path} is not JSON ({error}) - LLaMA-Factory reads the same file - repair it or move it away"
+        ) from error
     if not isinstance(found, dict):
-        raise UserError(f"{path} holds a {type(found).__name__} - it must hold an object {{name: entry}} - repair it or move it away")
+        raise UserError(
+            f"{path} holds a {type(found).__name__} - it must hold an object {{name: entry}} - repair it or move it"
+            " away"
+        )
     return found
 
 

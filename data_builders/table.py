@@ -1,7 +1,7 @@
 """Rows from any table of yours: CSV, CSV.gz or Parquet with a column of digit strings or one column per decision.
 
-    python -m data_builders.table --source runs.csv.gz --code-column arch --metric acc_mean
-    python -m data_builders.table --source runs.csv --decisions depth,width --metric val_loss --direction minimize
+python -m data_builders.table --source runs.csv.gz --code-column arch --metric acc_mean
+python -m data_builders.table --source runs.csv --decisions depth,width --metric val_loss --direction minimize
 """
 
 from __future__ import annotations
@@ -39,16 +39,32 @@ def make_source(
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser, "table")
     parser.add_argument("--source", required=True, help="CSV, CSV.gz or Parquet file")
     parser.add_argument("--code-column", default=None, help="column of digit strings (default: code, ncode or arch)")
-    parser.add_argument("--decisions", default=None, help="comma-separated columns that are the decisions, instead of a code column")
+    parser.add_argument(
+        "--decisions", default=None, help="comma-separated columns that are the decisions, instead of a code column"
+    )
     parser.add_argument("--metric", required=True, help="column to rank by")
-    parser.add_argument("--direction", choices=("maximize", "minimize"), default=None, help="default: by the metric's name where it says so")
+    parser.add_argument(
+        "--direction",
+        choices=("maximize", "minimize"),
+        default=None,
+        help="default: by the metric's name where it says so",
+    )
     args = parser.parse_args()
-    options = {"code_column": args.code_column, "decisions": args.decisions, "metric": args.metric, "direction": args.direction}
-    return run_builder(args, "table", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options})
+    options = {
+        "code_column": args.code_column,
+        "decisions": args.decisions,
+        "metric": args.metric,
+        "direction": args.direction,
+    }
+    return run_builder(
+        args, "table", lambda shape: make_source(shape, args.source, args.encoding, **options), {"options": options}
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""A character tokenizer and small LLaMA shapes to train from scratch (`train_from_scratch: true`): no weights, no download.
+"""A character tokenizer and small LLaMA shapes to train from scratch (`train_from_scratch: true`): no weights, no
+download.
 
     python -m data_builders.tokenizer models/tiny --size tiny
 
-Every printable character is one token, so every NCode character and every digit of a score is one; the fixed phrases of the
-prompt formats are one token each, which makes a NAS-Bench-201 history line 13 tokens instead of 30. The special tokens are
-those of LLaMA-Factory's `llama3` template, so that one template serves the smallest and the largest model.
+Every printable character is one token, so every NCode character and every digit of a score is one; the fixed phrases of
+the prompt formats are one token each, which makes a NAS-Bench-201 history line 13 tokens instead of 30. The special
+tokens are those of LLaMA-Factory's `llama3` template, so that one template serves the smallest and the largest model.
 """
 
 from __future__ import annotations
@@ -22,8 +23,18 @@ BOS, EOS, PAD, UNKNOWN = "<|begin_of_text|>", "<|eot_id|>", "<|pad|>", "<|unk|>"
 SPECIAL = [PAD, BOS, EOS, UNKNOWN, "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>"]
 CHARACTERS = ["\n"] + [chr(c) for c in range(32, 127)]
 PHRASES = [
-    INSTRUCTION + "\n", DIRECT_INSTRUCTION + "\n", "History:\n", ";\nNCode: ", "NCode: ", ", accuracy: ", ";\nCandidate:\n",
-    "\nCandidate:\n", "\n\n", "system", "user", "assistant",
+    INSTRUCTION + "\n",
+    DIRECT_INSTRUCTION + "\n",
+    "History:\n",
+    ";\nNCode: ",
+    "NCode: ",
+    ", accuracy: ",
+    ";\nCandidate:\n",
+    "\nCandidate:\n",
+    "\n\n",
+    "system",
+    "user",
+    "assistant",
 ]
 JINJA = Path(__file__).parents[1] / "yaml" / "ncode.jinja"
 
@@ -53,7 +64,9 @@ def build_tokenizer(phrases: list[str] | None = None, max_length: int = 8192) ->
     )
 
 
-def llama_config(tokenizer: Any, hidden: int, layers: int, heads: int, inner: int, context: int = 8192, tie: bool = True) -> Any:
+def llama_config(
+    tokenizer: Any, hidden: int, layers: int, heads: int, inner: int, context: int = 8192, tie: bool = True
+) -> Any:
     """A LlamaConfig of that shape for that tokenizer."""
     from transformers import LlamaConfig
 
@@ -94,12 +107,17 @@ def write_model_folder(folder: str | Path, size: str = "tiny", context: int = 81
     tokenizer = build_tokenizer(max_length=context)
     tokenizer.save_pretrained(folder)
     llama_config(tokenizer, *SIZES[size], context=context).save_pretrained(folder)
-    GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id).save_pretrained(folder)
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    ).save_pretrained(folder)
     return folder
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m data_builders.tokenizer", description="Write an untrained LLaMA folder: config and character tokenizer.")
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.tokenizer",
+        description="Write an untrained LLaMA folder: config and character tokenizer.",
+    )
     parser.add_argument("folder")
     parser.add_argument("--size", default="tiny", help=", ".join(SIZES))
     parser.add_argument("--context", type=int, default=8192, help="longest sequence in tokens")

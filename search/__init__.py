@@ -1,7 +1,7 @@
 """Search a design space with a language model that ranks architectures.
 
-    from search import Space, Decision, minimize
-    best = minimize(my_function, Space([Decision("depth", (2, 4, 6)), Decision("width", (64, 128))]), budget=50)
+from search import Space, Decision, minimize
+best = minimize(my_function, Space([Decision("depth", (2, 4, 6)), Decision("width", (64, 128))]), budget=50)
 """
 
 from importlib import import_module

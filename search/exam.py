@@ -1,14 +1,15 @@
 """How good is a ranker, offline? Questions with known answers from a table, the same ones for every ranker.
 
     python -m search.exam --task nb201/cifar100 --ranker nano --history 5,20,50,100,200
-    python -m search.exam --table runs.csv.gz --code-column arch --metric val_loss --direction minimize --ranker knn --ranker gp
+    python -m search.exam --table runs.csv.gz --code-column arch --metric val_loss --direction minimize --ranker knn
+    --ranker gp
 
-A question shows a history of told codes and asks for the best of a few candidates. JSON goes to standard output, a table
-to read to standard error. Chance and the oracle are exact; ridge regression ('surrogate'), nearest neighbours and a
-Gaussian process always take part.
+A question shows a history of told codes and asks for the best of a few candidates. JSON goes to standard output, a
+table to read to standard error. Chance and the oracle are exact; ridge regression ('surrogate'), nearest neighbours and
+a Gaussian process always take part.
 
-Every ranker is asked which candidate is best, with nothing after it: where a search would read expected improvement (nano), the exam reads
-the expected value, unless the spec names a reading (nano:blend is what a search reads).
+Every ranker is asked which candidate is best, with nothing after it: where a search would read expected improvement
+(nano), the exam reads the expected value, unless the spec names a reading (nano:blend is what a search reads).
 
 top1      share of questions where the best candidate was picked
 percentile  mean share of the other candidates that the pick beats (ties count half): chance 0.5, oracle 1
@@ -48,11 +49,13 @@ class Question(NamedTuple):
     values: np.ndarray
 
 
-def questions(task: Task, length: int, repeats: int, candidates: int = 10, pool: str = "uniform", seed: int = 0) -> list[Question]:
+def questions(
+    task: Task, length: int, repeats: int, candidates: int = 10, pool: str = "uniform", seed: int = 0
+) -> list[Question]:
     """`repeats` questions with `length` history entries, drawn without repeats (canonically) from the task's table.
 
-    pool: the candidates are uniform rows, or come from the search's own 'mixed' proposal. A pure function of its arguments;
-    the first questions do not depend on `repeats`. UserError when the table is too small or there is none.
+    pool: the candidates are uniform rows, or come from the search's own 'mixed' proposal. A pure function of its
+    arguments; the first questions do not depend on `repeats`. UserError when the table is too small or there is none.
     """
     if task.table is None:
         raise UserError(f"task {task.name} has no table - the exam needs known values - use a table task or --table")
@@ -60,7 +63,10 @@ def questions(task: Task, length: int, repeats: int, candidates: int = 10, pool:
     known = np.flatnonzero(np.isfinite(values))
     need = length + candidates
     if need > len(known):
-        raise UserError(f"{length} history entries and {candidates} candidates were asked for - table {task.table.name} has {len(known)} rows - ask for fewer")
+        raise UserError(
+            f"{length} history entries and {candidates} candidates were asked for - table {task.table.name} has"
+            f" {len(known)} rows - ask for fewer"
+        )
     out = []
     for i in range(repeats):
         rng = np.random.default_rng([seed, length, i])
@@ -85,7 +91,12 @@ def judge(values: np.ndarray, pick: int) -> dict[str, float]:
     beaten = float((values < v).sum() + 0.5 * ((values == v).sum() - 1)) / (len(values) - 1)
     if best <= worst:
         return {"percentile": 0.5, "top1": 1.0, "regret": 0.0, "closed": 0.0}
-    return {"percentile": beaten, "top1": float(v == best), "regret": float((best - v) / (best - worst)), "closed": float((v - mean) / (best - mean))}
+    return {
+        "percentile": beaten,
+        "top1": float(v == best),
+        "regret": float((best - v) / (best - worst)),
+        "closed": float((v - mean) / (best - mean)),
+    }
 
 
 def sit(ranker: Ranker, asked: Sequence[Question]) -> dict[str, Any]:
@@ -96,13 +107,19 @@ def sit(ranker: Ranker, asked: Sequence[Question]) -> dict[str, Any]:
         marks.append(judge(q.values, q.candidates.index(answer.best)))
         fallbacks += answer.fallback is not None
         seconds += answer.seconds
-    return {m: np.array([x[m] for x in marks]) for m in MEASURES} | {"fallbacks": fallbacks, "seconds": seconds / max(len(asked), 1)}
+    return {m: np.array([x[m] for x in marks]) for m in MEASURES} | {
+        "fallbacks": fallbacks,
+        "seconds": seconds / max(len(asked), 1),
+    }
 
 
 def chance(asked: Sequence[Question]) -> dict[str, Any]:
     """Exact expectation of a random pick for every question."""
     marks = [[judge(q.values, i) for i in range(len(q.candidates))] for q in asked]
-    return {m: np.array([np.mean([x[m] for x in each]) for each in marks]) for m in MEASURES} | {"fallbacks": 0, "seconds": 0.0}
+    return {m: np.array([np.mean([x[m] for x in each]) for each in marks]) for m in MEASURES} | {
+        "fallbacks": 0,
+        "seconds": 0.0,
+    }
 
 
 def oracle(asked: Sequence[Question]) -> dict[str, Any]:
@@ -128,7 +145,9 @@ def examine(
     results: dict[str, Any] = {name: {} for name in ("chance", "oracle", *rankers)}
     for length in lengths:
         asked = questions(task, length, repeats, candidates, pool, seed)
-        raw = {"chance": chance(asked), "oracle": oracle(asked)} | {name: sit(ranker, asked) for name, ranker in rankers.items()}
+        raw = {"chance": chance(asked), "oracle": oracle(asked)} | {
+            name: sit(ranker, asked) for name, ranker in rankers.items()
+        }
         for name, marks in raw.items():
             row: dict[str, Any] = {m: _triple(marks[m]) for m in MEASURES}
             if reference in raw and name != reference:
@@ -143,7 +162,9 @@ def table(results: Mapping[str, Any], measure: str = "percentile") -> str:
     width = max(map(len, results)) + 2
     lines = [f"{measure:<{width}}" + "".join(f"{'history ' + n:>24}" for n in lengths)]
     for name, rows in results.items():
-        lines.append(f"{name:<{width}}" + "".join(f"{'{:.3f} [{:.3f}, {:.3f}]'.format(*rows[n][measure]):>24}" for n in lengths))
+        lines.append(
+            f"{name:<{width}}" + "".join(f"{'{:.3f} [{:.3f}, {:.3f}]'.format(*rows[n][measure]):>24}" for n in lengths)
+        )
     return "\n".join(lines)
 
 
@@ -176,12 +197,17 @@ def numbers(text: str) -> list[int]:
     """'5,20,50' as integers; UserError for anything else."""
     parts = [p.strip() for p in text.split(",") if p.strip()]
     if not parts or not all(p.isdigit() for p in parts) or min(map(int, parts)) < 1:
-        raise UserError(f"history '{text}' was given - numbers of entries of at least 1, separated by commas, are allowed - e.g. 5,20,50")
+        raise UserError(
+            f"history '{text}' was given - numbers of entries of at least 1, separated by commas, are allowed - e.g."
+            " 5,20,50"
+        )
     return sorted({int(p) for p in parts})
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.exam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m search.exam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--task", help="a task with a table, e.g. nb201/cifar100")
     parser.add_argument("--task-option", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--table", help="a CSV, CSV.gz or Parquet file")
@@ -189,9 +215,17 @@ def main() -> int:
     parser.add_argument("--decisions", help="with --table: one column per decision, a,b,c")
     parser.add_argument("--metric")
     parser.add_argument("--direction", choices=("maximize", "minimize"))
-    parser.add_argument("--ranker", action="append", default=[], metavar="SPEC", help="repeatable; surrogate, knn and gp always take part")
+    parser.add_argument(
+        "--ranker",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="repeatable; surrogate, knn and gp always take part",
+    )
     parser.add_argument("--format", help="prompt format of a language-model ranker")
-    parser.add_argument("--history", default=",".join(map(str, LENGTHS)), help="lengths of the history (default %(default)s)")
+    parser.add_argument(
+        "--history", default=",".join(map(str, LENGTHS)), help="lengths of the history (default %(default)s)"
+    )
     parser.add_argument("--candidates", type=int, default=10)
     parser.add_argument("--pool", choices=POOLS, default="uniform")
     parser.add_argument("--repeats", type=int, default=200, help="questions per length (default %(default)s)")
@@ -202,7 +236,9 @@ def main() -> int:
     if args.table and not args.metric:
         raise UserError("--table was given without --metric - name the column to rank by")
     if args.candidates < 2 or args.repeats < 1:
-        raise UserError(f"{args.candidates} candidates and {args.repeats} repeats were given - at least 2 and 1 are needed")
+        raise UserError(
+            f"{args.candidates} candidates and {args.repeats} repeats were given - at least 2 and 1 are needed"
+        )
     lengths = numbers(args.history)
     from search.cli.assemble import build_task
     from search.cli.options import DEFAULTS
@@ -217,7 +253,11 @@ def main() -> int:
     results = examine(task, rankers, lengths, args.repeats, args.candidates, args.pool, args.seed)
     about = task.describe() | {k: getattr(args, k) for k in ("pool", "candidates", "repeats", "seed", "format")}
     print(json.dumps(about | {"results": results}, indent=1, default=str))
-    print(f"{task.name} · {task.metric} ({task.direction}), {args.repeats} questions a length, {args.candidates} {args.pool} candidates", file=sys.stderr)
+    print(
+        f"{task.name} · {task.metric} ({task.direction}), {args.repeats} questions a length, {args.candidates}"
+        f" {args.pool} candidates",
+        file=sys.stderr,
+    )
     for measure in ("percentile", "closed"):
         print("\n" + table(results, measure), file=sys.stderr)
     return 0

@@ -26,7 +26,9 @@ def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error} - choose a writable place with free space") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error} - choose a writable place with free space"
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -67,7 +67,9 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     except OSError as error:
         raise UserError(f"--out {out} cannot be created ({error.strerror}) - choose a writable place") from error
     with own(out, given["take_over"]):
-        write_atomic(out / CONFIGURATION, json.dumps(_configuration(complete(given)) | {"arms": given["arms"]}, indent=1) + "\n")
+        write_atomic(
+            out / CONFIGURATION, json.dumps(_configuration(complete(given)) | {"arms": given["arms"]}, indent=1) + "\n"
+        )
         task.prepare(progress=not given["quiet"])
         worst = 0
         try:
@@ -115,7 +117,11 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
         best = replace(best, test=task.test(best.code))
     finish(home, summary(task.describe(), _configuration(given), trials, best, ending.why, seed), trials, best)
     block = final_block(study, best, ending, home, label, len(trials), given["budget"], resume_line(Path(given["out"])))
-    print(block if folder.parent.name != "controls" else f"{label}: best {best.code if best else 'none'}  value {best.value if best else float('nan'):.6g}")
+    print(
+        block
+        if folder.parent.name != "controls"
+        else f"{label}: best {best.code if best else 'none'}  value {best.value if best else float('nan'):.6g}"
+    )
     return 1 if ending.why == "failures" else 0
 
 
@@ -131,7 +137,12 @@ def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]
     folders = [str(f) for f, _ in arms]
     print(comparison(arms))
     better = max if task.direction == "maximize" else min
-    bests = [s["best"] for f in folders for p in Path(f).glob("seed-*/summary.json") if (s := json.loads(p.read_text()))["best"]]
+    bests = [
+        s["best"]
+        for f in folders
+        for p in Path(f).glob("seed-*/summary.json")
+        if (s := json.loads(p.read_text()))["best"]
+    ]
     if bests:
         said = task.epilogue(better(bests, key=lambda b: b["value"])["code"])
         if said:

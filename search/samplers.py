@@ -1,7 +1,8 @@
 """Our strategies as Optuna samplers: `optuna.create_study(sampler=LMSearcherSampler(seed=0))`.
 
-They work on every study with one objective, whatever its storage, in `optimize` and in ask/tell. Parameters with at most 36
-values (categorical, integers, floats with a step) are searched together; the others are drawn independently, uniformly.
+They work on every study with one objective, whatever its storage, in `optimize` and in ask/tell. Parameters with at
+most 36 values (categorical, integers, floats with a step) are searched together; the others are drawn independently,
+uniformly.
 No sampler keeps state: what is suggested is a pure function of the seed and of the told trials in number order.
 """
 
@@ -38,13 +39,20 @@ def options_of(distribution: BaseDistribution) -> tuple[Any, ...] | None:
         return (distribution.low,)
     if isinstance(distribution, (IntDistribution, FloatDistribution)) and distribution.step is not None:
         count = int(math.floor((distribution.high - distribution.low) / distribution.step + 1e-9)) + 1
-        values = tuple(min(distribution.high, distribution.low + i * distribution.step) for i in range(count)) if count <= len(DIGITS) else None
+        values = (
+            tuple(min(distribution.high, distribution.low + i * distribution.step) for i in range(count))
+            if count <= len(DIGITS)
+            else None
+        )
         return tuple(map(int, values)) if values and isinstance(distribution, IntDistribution) else values
     return None
 
 
 class StrategySampler(BaseSampler):
-    """Base class: an Optuna sampler around a strategy. Without a space, it uses the parameters that all told trials share."""
+    """Base class: an Optuna sampler around a strategy.
+
+    Without a space, it uses the parameters that all told trials share.
+    """
 
     def __init__(self, space: Space | None = None, seed: int | None = None):
         self.space = space
@@ -65,7 +73,9 @@ class StrategySampler(BaseSampler):
             return {name: d for name, d in shared.items() if options_of(d)}
         return {d.name: shared.get(d.name) or _categorical(d) for d in self.space.decisions}
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """One suggestion for all listable parameters of the search space; see Optuna's BaseSampler."""
         _one_objective(study)
         if not search_space:
@@ -78,12 +88,16 @@ class StrategySampler(BaseSampler):
         history, taken, step = self._told(study, trial, strategy.setup.space, listable)
         suggestion = strategy.suggest(history, taken, step)
         if suggestion is None:
-            code = strategy.setup.space.to_codes(strategy.setup.space.sample(np.random.default_rng([self.seed, step]), 1))[0]
+            code = strategy.setup.space.to_codes(
+                strategy.setup.space.sample(np.random.default_rng([self.seed, step]), 1)
+            )[0]
         else:
             code = suggestion.code
         return params | {name: options[DIGITS.index(c)] for (name, options), c in zip(listable.items(), code)}
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
         """Uniform over one parameter (log-uniform where it says so); see Optuna's BaseSampler."""
         _one_objective(study)
         rng = np.random.default_rng([self.seed, trial.number, zlib.crc32(param_name.encode())])
@@ -95,7 +109,9 @@ class StrategySampler(BaseSampler):
             return d.choices[int(rng.integers(len(d.choices)))]
         if isinstance(d, IntDistribution):
             if d.log:
-                return int(min(d.high, max(d.low, round(math.exp(rng.uniform(math.log(d.low - 0.5), math.log(d.high + 0.5)))))))
+                return int(
+                    min(d.high, max(d.low, round(math.exp(rng.uniform(math.log(d.low - 0.5), math.log(d.high + 0.5))))))
+                )
             return d.low + d.step * int(rng.integers((d.high - d.low) // d.step + 1))
         if d.step is not None:
             return float(min(d.high, d.low + d.step * int(rng.integers(int((d.high - d.low) / d.step + 1e-9) + 1))))
@@ -130,7 +146,9 @@ class StrategySampler(BaseSampler):
         return history, taken, step
 
     def _code(self, study: Study, t: FrozenTrial, question: str, listable: Mapping[str, tuple[Any, ...]]) -> str | None:
-        """The code of a trial, None when it lacks a parameter or has a value that is no longer listed; remembered once finished."""
+        """The code of a trial, None when it lacks a parameter or has a value that is no longer listed; remembered once
+        finished.
+        """
         key = (study.study_name, t.number, question)
         if key not in self._codes:
             code = _encode(t.params, listable)
@@ -170,22 +188,38 @@ def _categorical(decision: Decision) -> CategoricalDistribution:
 
 def _one_objective(study: Study) -> None:
     if len(study.directions) > 1:
-        raise ValueError(f"the study has {len(study.directions)} objectives - this sampler works with one - use NSGAIISampler for several")
+        raise ValueError(
+            f"the study has {len(study.directions)} objectives - this sampler works with one - use NSGAIISampler for"
+            " several"
+        )
 
 
 class LMSearcherSampler(StrategySampler):
     """The paper's loop as an Optuna sampler: a pool of fresh candidates, a ranker chooses.
 
-    ranker: a spec such as 'surrogate', 'nano', 'chat:YAML', 'endpoint:URL#MODEL', or a Ranker (default: nano where it is
-    shipped, else surrogate). proposal, candidates, warmup: as in `python -m search.run`. seed=None draws one.
+    ranker: a spec such as 'surrogate', 'nano', 'chat:YAML', 'endpoint:URL#MODEL', or a Ranker (default: nano where it
+    is shipped, else surrogate). proposal, candidates, warmup: as in `python -m search.run`. seed=None draws one.
     """
 
     def __init__(
-        self, space: Space | None = None, *, ranker: str | Ranker | None = None, proposal: str = "mixed", candidates: int = 10, warmup: int = 5,
-        prompt_format: str | None = None, seed: int | None = None,
-    ):  # fmt: skip
+        self,
+        space: Space | None = None,
+        *,
+        ranker: str | Ranker | None = None,
+        proposal: str = "mixed",
+        candidates: int = 10,
+        warmup: int = 5,
+        prompt_format: str | None = None,
+        seed: int | None = None,
+    ):
         super().__init__(space, seed)
-        self.ranker, self.proposal, self.candidates, self.warmup, self.prompt_format = ranker, proposal, candidates, warmup, prompt_format
+        self.ranker, self.proposal, self.candidates, self.warmup, self.prompt_format = (
+            ranker,
+            proposal,
+            candidates,
+            warmup,
+            prompt_format,
+        )
 
     def strategy(self, setup: Setup) -> Strategy:
         ranker = self.ranker
@@ -197,7 +231,9 @@ class LMSearcherSampler(StrategySampler):
 class RegularizedEvolutionSampler(StrategySampler):
     """Regularized evolution (Real et al. 2019): mutate the winner of a tournament among the youngest trials."""
 
-    def __init__(self, space: Space | None = None, *, population: int = 50, tournament: int = 10, seed: int | None = None):
+    def __init__(
+        self, space: Space | None = None, *, population: int = 50, tournament: int = 10, seed: int | None = None
+    ):
         super().__init__(space, seed)
         self.population, self.tournament = population, tournament
 

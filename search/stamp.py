@@ -1,11 +1,11 @@
 """Which prompt format a model was trained with, written into its folder and checked wherever it is used.
 
-    python -m search.stamp saves/lmsearcher_8b --format paper        # after training or export; several folders may be named
-    python -m search.stamp saves/lmsearcher_8b_ft --format paper --encoding domain   # rows were operator text, not digits
-    python -m search.stamp saves/lmsearcher_8b                       # show it
+    python -m search.stamp saves/lmsearcher_8b --format paper        # after training or export; several folders may be
+    named python -m search.stamp saves/lmsearcher_8b_ft --format paper --encoding domain   # rows were operator text,
+    not digits python -m search.stamp saves/lmsearcher_8b                       # show it
 
-A model asked in another format than it learned answers badly without an error; so the folder carries the format's name and
-a hash of its text, and a ranker refuses to serve it with anything else.
+A model asked in another format than it learned answers badly without an error; so the folder carries the format's name
+and a hash of its text, and a ranker refuses to serve it with anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from search.prompts.stamp import read_stamp, write_stamp
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m search.stamp", description="Record or show the prompt format of model folders.")
+    parser = argparse.ArgumentParser(
+        prog="python -m search.stamp", description="Record or show the prompt format of model folders."
+    )
     parser.add_argument("folders", nargs="+", metavar="FOLDER")
     parser.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
     parser.add_argument("--encoding", default="ncode", metavar="NAME", help=", ".join(ENCODINGS))

@@ -1,8 +1,10 @@
-"""Threads that do not get in each other's way: one BLAS thread for small matrices, OpenMP threads that sleep while they wait.
+"""Threads that do not get in each other's way: one BLAS thread for small matrices, OpenMP threads that sleep while they
+wait.
 
-On matrices of a few hundred rows a second OpenBLAS thread gains nothing, and on a busy machine its spinning makes a step ten to
-twenty times slower. Only numpy's OpenBLAS is held back; the threads of torch, which large models need, are left alone.
-Those wait for each other by spinning unless told otherwise, which costs a small model the same on a busy machine.
+On matrices of a few hundred rows a second OpenBLAS thread gains nothing, and on a busy machine its spinning makes a
+step ten to twenty times slower. Only numpy's OpenBLAS is held back; the threads of torch, which large models need, are
+left alone. Those wait for each other by spinning unless told otherwise, which costs a small model the same on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -34,5 +36,8 @@ def single_blas_thread(function: F) -> F:
 
 
 def wait_asleep() -> None:
-    """Let OpenMP threads sleep while they wait, unless the user chose otherwise. Takes effect if called before torch is first imported."""
+    """Let OpenMP threads sleep while they wait, unless the user chose otherwise.
+
+    Takes effect if called before torch is first imported.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -29,7 +29,21 @@ SAME = {
 
 @pytest.mark.parametrize("method", SAME)
 def test_driver_and_command_line_make_the_same_trials(method, tmp_path):
-    command = [sys.executable, "-m", "search.run", "--task", "nb201/cifar100", *SAME[method], "--budget", "40", "--seeds", "3", "--quiet", "--controls", "none"]
+    command = [
+        sys.executable,
+        "-m",
+        "search.run",
+        "--task",
+        "nb201/cifar100",
+        *SAME[method],
+        "--budget",
+        "40",
+        "--seeds",
+        "3",
+        "--quiet",
+        "--controls",
+        "none",
+    ]
     done = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     trials = read_trials(tmp_path / "run" / "seed-3" / "trials.jsonl")
@@ -47,7 +61,9 @@ def test_a_search_that_exhausts_its_table_keeps_its_last_value():
 
 def test_regret_is_nought_at_the_optimum_and_one_at_the_median():
     task = task_of("hpolib/protein_structure")
-    assert regrets("hpolib/protein_structure", np.array([[np.median(task.values), task.optimum]])).tolist() == [[1.0, 0.0]]
+    assert regrets("hpolib/protein_structure", np.array([[np.median(task.values), task.optimum]])).tolist() == [
+        [1.0, 0.0]
+    ]
 
 
 def test_ranks_share_ties():
@@ -60,40 +76,94 @@ def test_every_case_is_named_once_and_pip_cases_are_always_there():
 
 def test_wins_and_differences_are_counted_over_tables():
     rows = {"surrogate": (0.6, 0.8), "new": (0.7, 0.75)}
-    marks = {s: {f"t{i}": {"5": {"percentile": [v, v], "seconds": [0.1], "fallbacks": [0]}} for i, v in enumerate(vs)} for s, vs in rows.items()}
+    marks = {
+        s: {f"t{i}": {"5": {"percentile": [v, v], "seconds": [0.1], "fallbacks": [0]}} for i, v in enumerate(vs)}
+        for s, vs in rows.items()
+    }
     found = summarise(marks)["new"]["5"]
-    assert found["wins"] == 0.5 and found["ahead"][0] == pytest.approx(0.025) and found["mean"][0] == pytest.approx(0.725)
+    assert (
+        found["wins"] == 0.5 and found["ahead"][0] == pytest.approx(0.025) and found["mean"][0] == pytest.approx(0.725)
+    )
 
 
 def bench(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *arguments, "--processes", "1"], capture_output=True, text=True, cwd=REPOSITORY)
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--processes", "1"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
 
 
 def test_searches_are_kept_and_serve_shorter_budgets(tmp_path):
-    where = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"), "--case", "nb201/cifar100", "--seeds", "2"]
+    where = [
+        "--cache",
+        str(tmp_path / "cache"),
+        "--out",
+        str(tmp_path / "out"),
+        "--case",
+        "nb201/cifar100",
+        "--seeds",
+        "2",
+    ]
     first = bench("closed_loop", *where, "--method", "evolution", "--method", "random+mixed", "--budget", "60")
     assert first.returncode == 0, first.stderr
     files = sorted((tmp_path / "cache").rglob("*.json"))
     assert len(files) == 4
     times = [f.stat().st_mtime_ns for f in files]
     longer = json.loads((tmp_path / "out" / "closed_loop.json").read_text())
-    second = bench("closed_loop", *where, "--method", "evolution", "--method", "random+mixed", "--budget", "50", "--name", "short", "--values")
+    second = bench(
+        "closed_loop",
+        *where,
+        "--method",
+        "evolution",
+        "--method",
+        "random+mixed",
+        "--budget",
+        "50",
+        "--name",
+        "short",
+        "--values",
+    )
     assert second.returncode == 0 and [f.stat().st_mtime_ns for f in files] == times
     shorter = json.loads((tmp_path / "out" / "closed_loop_short.json").read_text())
     assert shorter["regret"]["50"] == longer["regret"]["50"] and list(shorter["rank"]) == ["25", "50"]
     assert "best value" in (tmp_path / "out" / "closed_loop_short.md").read_text()
-    merge = ["--method", "random", "--budget", "60", "--budget-of", "random=30", "--earlier", str(tmp_path / "out" / "closed_loop.json"), "--name", "merged"]
+    merge = [
+        "--method",
+        "random",
+        "--budget",
+        "60",
+        "--budget-of",
+        "random=30",
+        "--earlier",
+        str(tmp_path / "out" / "closed_loop.json"),
+        "--name",
+        "merged",
+    ]
     third = bench("closed_loop", *where, *merge)
     assert third.returncode == 0, third.stderr
     merged = json.loads((tmp_path / "out" / "closed_loop_merged.json").read_text())
-    assert set(merged["rank"]["25"]) == {"random", "evolution", "random+mixed"} and set(merged["rank"]["50"]) == {"evolution", "random+mixed"}
+    assert set(merged["rank"]["25"]) == {"random", "evolution", "random+mixed"} and set(merged["rank"]["50"]) == {
+        "evolution",
+        "random+mixed",
+    }
     assert merged["regret"]["50"] == longer["regret"]["50"] and "| random |" in third.stdout
     other = bench("closed_loop", *where[:4], "--case", "nb201/cifar10", *merge)
     assert other.returncode == 2 and "other tables" in other.stderr
 
 
 def test_the_exam_on_all_tables_writes_and_reuses_its_answers(tmp_path):
-    where = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path), "--case", "nb201/cifar100", "--case", "graph/cora"]
+    where = [
+        "--cache",
+        str(tmp_path / "cache"),
+        "--out",
+        str(tmp_path),
+        "--case",
+        "nb201/cifar100",
+        "--case",
+        "graph/cora",
+    ]
     first, second = (bench("exam_all", *where, "--repeats", "4", "--history", "5,30") for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout and "| surrogate |" in first.stdout
@@ -104,6 +174,11 @@ def test_the_exam_on_all_tables_writes_and_reuses_its_answers(tmp_path):
 @pytest.mark.slow
 def test_the_known_ceilings_of_nasbench201_come_out(tmp_path):
     """20 seeds, 192 evaluations, CIFAR-100: every bound of benchmarks/ceilings.py holds."""
-    done = subprocess.run([sys.executable, "-m", "benchmarks.ceilings", "--out", str(tmp_path)], capture_output=True, text=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ceilings", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
     assert done.returncode == 0 and "MISSED" not in done.stdout, done.stdout + done.stderr
     assert done.stdout.count(" ok |") == 7

@@ -17,7 +17,9 @@ from search.spaces import Seen, Space
 VALUES = {
     "percent": lambda rng, m: np.round(rng.random(m) * 100, 2),
     "half cents": lambda rng, m: rng.integers(0, 20_000, m) / 200,
-    "thirds": lambda rng, m: (rng.integers(0, 10_000, m) + rng.integers(0, 10_000, m) + rng.integers(0, 10_000, m)) / 300,
+    "thirds": lambda rng, m: (
+        (rng.integers(0, 10_000, m) + rng.integers(0, 10_000, m) + rng.integers(0, 10_000, m)) / 300
+    ),
     "fractions": lambda rng, m: rng.random(m),
     "tiny losses": lambda rng, m: -rng.random(m) * 1e-4,
     "heavy tail": lambda rng, m: -np.exp(rng.normal(size=m) * 4),
@@ -49,7 +51,9 @@ def test_bulk_rendering_is_byte_equal(name, kind, longest):
     values = VALUES[kind](rng, m)
     fmt = get_format(name)
     codes = Space.of_sizes([36] * 7).to_codes(array)
-    assert render_inputs(fmt, digit_text(array), values, history, candidates) == one_by_one(fmt, codes, values, history, candidates)
+    assert render_inputs(fmt, digit_text(array), values, history, candidates) == one_by_one(
+        fmt, codes, values, history, candidates
+    )
 
 
 def test_direct_rows_and_told_order():
@@ -62,7 +66,10 @@ def test_direct_rows_and_told_order():
     for fmt in (direct_format(get_format("paper")), told_format(get_format("paper"))):
         rows = render_inputs(fmt, digit_text(array), values, history, none)
         assert rows == one_by_one(fmt, codes, values, history, none)
-    assert b"Candidate" not in render_inputs(direct_format(get_format("paper")), digit_text(array), values, history, none)[0]
+    assert (
+        b"Candidate"
+        not in render_inputs(direct_format(get_format("paper")), digit_text(array), values, history, none)[0]
+    )
 
 
 def test_texts_of_different_widths_and_quotes():
@@ -73,18 +80,27 @@ def test_texts_of_different_widths_and_quotes():
     values, fmt = np.array([90.0, 9.5, 100.0, 0.0]), get_format("paper")
     rows = render_inputs(fmt, array, values, np.array([3]), np.array([1]))
     assert rows == one_by_one(fmt, texts, values, [3], [1])
-    assert json.loads(b'"' + rows[0] + b'"') == fmt.render([Seen(t, v) for t, v in zip(texts[:3], values)], texts[3:]).input
+    assert (
+        json.loads(b'"' + rows[0] + b'"')
+        == fmt.render([Seen(t, v) for t, v in zip(texts[:3], values)], texts[3:]).input
+    )
 
 
 def test_a_history_above_the_limit_shows_the_best():
     rng = np.random.default_rng(5)
     array, values = rng.integers(0, 5, (261, 6)).astype(np.uint8), rng.random(261) * 100
     fmt, codes = get_format("release"), Space.of_sizes([5] * 6).to_codes(array)
-    assert render_inputs(fmt, digit_text(array), values, np.array([251]), np.array([10])) == one_by_one(fmt, codes, values, [251], [10])
+    assert render_inputs(fmt, digit_text(array), values, np.array([251]), np.array([10])) == one_by_one(
+        fmt, codes, values, [251], [10]
+    )
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.floats(0, 100, allow_nan=False) | st.integers(0, 20_000).map(lambda k: k / 200), min_size=1, max_size=30))
+@given(
+    st.lists(
+        st.floats(0, 100, allow_nan=False) | st.integers(0, 20_000).map(lambda k: k / 200), min_size=1, max_size=30
+    )
+)
 def test_rounding_is_pythons(numbers):
     for scale, digits in ((100, 2), (10_000, 4)):
         ours = fixed_point(np.array(numbers), scale)
@@ -92,7 +108,13 @@ def test_rounding_is_pythons(numbers):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 1 + 2**-52, 1e-300, -5.5]) | st.floats(-1e6, 1e6), min_size=1, max_size=40))
+@given(
+    st.lists(
+        st.sampled_from([0.0, -0.0, 1.0, -1.0, 1 + 2**-52, 1e-300, -5.5]) | st.floats(-1e6, 1e6),
+        min_size=1,
+        max_size=40,
+    )
+)
 def test_order_is_stable(values):
     matrix = np.array([values + [7.0]])
     expected = np.argsort(-np.array(values), kind="stable")

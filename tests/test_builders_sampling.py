@@ -28,7 +28,9 @@ def small_table(seed=0, keep=1.0, classes=2):
     space = Space.of_sizes(SIZES, "small")
     space = Space(space.decisions, "small", canonical=lambda c: str(int(c[0]) // classes * classes) + c[1:])
     rng = np.random.default_rng(seed)
-    codes = np.stack(np.meshgrid(*map(np.arange, SIZES), indexing="ij"), axis=-1).reshape(-1, len(SIZES)).astype(np.uint8)
+    codes = (
+        np.stack(np.meshgrid(*map(np.arange, SIZES), indexing="ij"), axis=-1).reshape(-1, len(SIZES)).astype(np.uint8)
+    )
     codes = codes[rng.random(len(codes)) < keep]
     effects = [rng.normal(size=n) for n in SIZES]
     values = 60 + 5 * sum(e[codes[:, i]] for i, e in enumerate(effects)) + rng.normal(size=len(codes)) * 0.1
@@ -39,7 +41,12 @@ def rows_of(batch):
     """(history codes, history values, candidate codes, candidate values) of every row, as text and lists."""
     texts = [bytes(t).rstrip(b"\0").decode() for t in batch.texts]
     for start, h, c in zip(batch.start, batch.history, batch.candidates):
-        yield texts[start : start + h], batch.values[start : start + h], texts[start + h : start + h + c], batch.values[start + h : start + h + c]
+        yield (
+            texts[start : start + h],
+            batch.values[start : start + h],
+            texts[start + h : start + h + c],
+            batch.values[start + h : start + h + c],
+        )
 
 
 def test_masks_follow_the_rule_of_the_space():
@@ -56,7 +63,9 @@ def test_masks_follow_the_rule_of_the_space():
 
 
 def test_the_paper_rule_leaves_few_codes_on_nasbench_201():
-    """Exact odds: a decision keeps k of 5 options with the binomial's odds (none counts as one), half of them are frozen to one."""
+    """Exact odds: a decision keeps k of 5 options with the binomial's odds (none counts as one), half of them are
+    frozen to one.
+    """
     odds = {k: comb(5, k) / 64 for k in range(1, 6)}
     odds[1] += 0.5 + 1 / 64
     exact = {1: 1.0}
@@ -98,7 +107,10 @@ def test_first_of_each(keys):
 
 
 @pytest.mark.parametrize("keep", [1.0, 0.6])
-@pytest.mark.parametrize("change", [{}, {"mutants": True}, {"pruning": False}, {"small": "shrink"}, {"order": "ascending"}, {"candidates": 4}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"mutants": True}, {"pruning": False}, {"small": "shrink"}, {"order": "ascending"}, {"candidates": 4}],
+)
 def test_rows_keep_the_promises(keep, change):
     table = small_table(keep=keep)
     shape = RowShape(**{"history": (8, 30), "candidates": 10, **change})
@@ -143,7 +155,9 @@ def test_mutant_candidates_are_near_the_best():
 
 
 def test_direct_rows_have_a_strictly_better_answer():
-    batch = table_source("small", [small_table()], "acc", RowShape(history=(8, 30), direct=True)).batch(np.random.default_rng(0), 200)
+    batch = table_source("small", [small_table()], "acc", RowShape(history=(8, 30), direct=True)).batch(
+        np.random.default_rng(0), 200
+    )
     assert (batch.candidates == 1).all()
     for history, values, candidates, offered in rows_of(batch):
         assert offered[0] > values.max() and candidates[0] not in history and 8 <= len(history) <= 30
@@ -151,7 +165,9 @@ def test_direct_rows_have_a_strictly_better_answer():
 
 def test_shuffled_scores_are_the_same_numbers_elsewhere():
     table = small_table()
-    batch = table_source("small", [table], "acc", RowShape(history=(20, 30), shuffle_scores=True)).batch(np.random.default_rng(0), 60)
+    batch = table_source("small", [table], "acc", RowShape(history=(20, 30), shuffle_scores=True)).batch(
+        np.random.default_rng(0), 60
+    )
     agree = []
     for history, values, candidates, offered in rows_of(batch):
         true = [table.lookup(c, "acc") for c in history]
@@ -167,7 +183,9 @@ def test_missing_values_are_never_shown():
     values[::3] = np.nan
     table = Table("small", table.space, table.codes, {"acc": values}, {"acc": "maximize"})
     for mutants in (False, True):
-        batch = table_source("small", [table], "acc", RowShape(history=(8, 30), mutants=mutants)).batch(np.random.default_rng(0), 100)
+        batch = table_source("small", [table], "acc", RowShape(history=(8, 30), mutants=mutants)).batch(
+            np.random.default_rng(0), 100
+        )
         assert np.isfinite(batch.values).all()
 
 
@@ -228,7 +246,9 @@ def test_random_order_within_rows(rows):
         for nth in range(4):
             place[nth] += np.bincount(keys[e[nth::4]], minlength=4)
     share = place / place.sum(axis=1, keepdims=True)
-    assert np.abs(share[0] - [1 / 6, 1 / 6, 1 / 2, 1 / 6]).max() < 0.04  # the first is drawn by code, then repeats are skipped
+    assert (
+        np.abs(share[0] - [1 / 6, 1 / 6, 1 / 2, 1 / 6]).max() < 0.04
+    )  # the first is drawn by code, then repeats are skipped
 
 
 def test_code_keys_tell_codes_apart():
@@ -243,7 +263,12 @@ def test_rows_that_cannot_be_are_a_sentence():
     with pytest.raises(UserError, match="too little of its space for pruning"):
         table_source("small", [table], "acc", RowShape(history=(15, 15))).batch(np.random.default_rng(0), 8)
     with pytest.raises(UserError, match="no known direction"):
-        table_source("small", [Table("small", table.space, table.codes, {"x": np.ones(len(table))})], "x", RowShape(history=(5, 5)))
+        table_source(
+            "small",
+            [Table("small", table.space, table.codes, {"x": np.ones(len(table))})],
+            "x",
+            RowShape(history=(5, 5)),
+        )
 
 
 def test_nasbench_201_rows_as_at_inference():
@@ -289,7 +314,11 @@ def test_mixed_sources_keep_their_origins():
 def test_sources_can_go_to_another_process():
     """Where processes are spawned (macOS) the source is pickled."""
     shape = RowShape(history=(8, 30))
-    for source in (nb201_source(shape, encoding="domain"), prior_source(shape), MixedSource("m", [prior_source(shape), nb201_source(shape)], [1, 1])):
+    for source in (
+        nb201_source(shape, encoding="domain"),
+        prior_source(shape),
+        MixedSource("m", [prior_source(shape), nb201_source(shape)], [1, 1]),
+    ):
         again = pickle.loads(pickle.dumps(source))
         a, b = (s.batch(np.random.default_rng(1), 5) for s in (source, again))
         assert np.array_equal(a.texts, b.texts) and np.array_equal(a.values, b.values)

@@ -1,4 +1,6 @@
-"""Builders of the benchmarks, on files in their original formats that the tests write, and on the tables that pip brings."""
+"""Builders of the benchmarks, on files in their original formats that the tests write, and on the tables that pip
+brings.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,16 @@ SHORT = RowShape(history=(12, 30))
 
 def checked(source, tmp_path, rows=40):
     """The check's result for rows of a source."""
-    plan = {"builder": "test", "encoding": "ncode", "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(SHORT).items()}}
+    plan = {
+        "builder": "test",
+        "encoding": "ncode",
+        "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(SHORT).items()},
+    }
     out = tmp_path / "rows.jsonl"
     write_rows(Job(source, 0, 0, rows, "paper", False, False, SHORT.candidates, plan), out, workers=1, progress=False)
-    args = type("Args", (), {"format": None, "held_out": [], "tokenizer": None, "cutoff_len": 0, "workers": 1, "quiet": True})()
+    args = type(
+        "Args", (), {"format": None, "held_out": [], "tokenizer": None, "cutoff_len": 0, "workers": 1, "quiet": True}
+    )()
     return check.check_file(out, args)
 
 
@@ -105,7 +113,9 @@ def test_nasbench_101_pool_finds_every_cell_of_a_subspace(cell_table):
     assert all(cells.canonical(c) in known for c in codes)
     for r in range(len(masks)):
         options = [masks.options[: masks.kept[i, r], i, r] for i in range(26)]
-        everything = {"".join(map(str, c)) for c in np.stack(np.meshgrid(*options, indexing="ij"), axis=-1).reshape(-1, 26)}
+        everything = {
+            "".join(map(str, c)) for c in np.stack(np.meshgrid(*options, indexing="ij"), axis=-1).reshape(-1, 26)
+        }
         expected = {c for c in everything if cells.valid(c) and cells.canonical(c) in known}
         assert {c for c, at in zip(codes, row) if at == r} == expected
 
@@ -113,7 +123,9 @@ def test_nasbench_101_pool_finds_every_cell_of_a_subspace(cell_table):
 def test_real_cells_of_nasbench_101(shared_table, tmp_path):
     path = shared_table("ecnas_nb101_5v_4epoch.csv.gz")
     shape = RowShape(history=(6, 12), candidates=5)
-    batch = nb101.make_source(shape, str(path), metric="valid_acc_ep4", direction="maximize").batch(np.random.default_rng(0), 30)
+    batch = nb101.make_source(shape, str(path), metric="valid_acc_ep4", direction="maximize").batch(
+        np.random.default_rng(0), 30
+    )
     for history, _, candidates, _ in rows_of(batch):
         classes = [cells.canonical(c) for c in history + candidates]
         assert len(set(classes)) == len(classes) and all(map(cells.valid, history + candidates))
@@ -156,7 +168,13 @@ def test_nasbench_asr_rows_from_files_of_the_original_form(tmp_path):
     keys = sorted({model_key(c) for c in all_codes()})
     base = {k: 0.2 + 0.1 * rng.random() for k in keys}
     for seed in (1234, 1235):
-        header = {"dataset_type": "training", "version": 1, "columns": ["model_hash", "val_per", "test_per"], "epochs": 40, "seed": seed}
+        header = {
+            "dataset_type": "training",
+            "version": 1,
+            "columns": ["model_hash", "val_per", "test_per"],
+            "epochs": 40,
+            "seed": seed,
+        }
         table = [[k, [0.9, base[k] + 0.001 * rng.random()], base[k], None] for k in keys]
         with open(tmp_path / f"nb-asr-e40-{seed}.pickle", "wb") as handle:
             pickle.dump(header, handle)
@@ -167,7 +185,11 @@ def test_nasbench_asr_rows_from_files_of_the_original_form(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "options"),
-    [(hpo, {"families": "hpobench", "datasets": "car"}), (hpo, {"families": "hpolib", "datasets": "naval_propulsion"}), (graph, {"datasets": "proteins"})],
+    [
+        (hpo, {"families": "hpobench", "datasets": "car"}),
+        (hpo, {"families": "hpolib", "datasets": "naval_propulsion"}),
+        (graph, {"datasets": "proteins"}),
+    ],
 )
 def test_pip_tables(module, options, tmp_path):
     result = checked(module.make_source(SHORT, **options), tmp_path)
@@ -230,7 +252,10 @@ def test_missing_sources_are_all_named_and_nothing_is_built(monkeypatch, tmp_pat
 
 def test_synthetic_rows_stand_in_on_request_only_and_say_so(monkeypatch, tmp_path, capsys):
     recipe = REPOSITORY / "recipes" / "data" / "lmsearcher_228k.yaml"
-    assert run_build(monkeypatch, tmp_path, recipe, "--substitute", "synthetic", "--samples", 5, "--quiet", "--workers", 1) == 0
+    assert (
+        run_build(monkeypatch, tmp_path, recipe, "--substitute", "synthetic", "--samples", 5, "--quiet", "--workers", 1)
+        == 0
+    )
     assert "NOTE: no source for nb101" in capsys.readouterr().out
     sets = json.loads((tmp_path / "dataset_info.json").read_text())
     assert sorted(sets) == [f"synthetic_for_{n}" for n in ("nb101", "nb101_eval", "nb301", "nb301_eval")]

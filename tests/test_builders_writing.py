@@ -1,4 +1,7 @@
-"""Same seed, same bytes: whatever the workers, the hash seed, a kill or a shard. Nothing half-written is ever visible."""
+"""Same seed, same bytes: whatever the workers, the hash seed, a kill or a shard.
+
+Nothing half-written is ever visible.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ TINY = ["--history", "5-20", "--registry", "none", "--quiet"]
 
 def builder(name, *options, cwd, **environment):
     """A finished builder process."""
-    return subprocess.run(command(name, *options), cwd=cwd, env=settings(**environment), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command(name, *options), cwd=cwd, env=settings(**environment), capture_output=True, text=True, timeout=300
+    )
 
 
 def command(name, *options):
@@ -43,7 +48,9 @@ def table(tmp_path_factory):
     effects = [rng.normal(size=n) for n in sizes]
     lines = ["arch,acc"]
     for code in np.ndindex(*sizes):
-        lines.append("".join(map(str, code)) + f",{60 + sum(e[d] for e, d in zip(effects, code)) * 4 + rng.normal():.3f}")
+        lines.append(
+            "".join(map(str, code)) + f",{60 + sum(e[d] for e, d in zip(effects, code)) * 4 + rng.normal():.3f}"
+        )
     path = folder / "runs.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -56,14 +63,22 @@ def options(table, out, *more):
 def test_bytes_do_not_depend_on_workers_or_hash_seed(table, tmp_path):
     built = []
     for i, (workers, seed) in enumerate([(1, "0"), (2, "1"), (3, "random")]):
-        done = builder("table", *options(table, tmp_path / f"{i}.jsonl", "--samples", 3000, "--workers", workers), cwd=tmp_path, PYTHONHASHSEED=seed)
+        done = builder(
+            "table",
+            *options(table, tmp_path / f"{i}.jsonl", "--samples", 3000, "--workers", workers),
+            cwd=tmp_path,
+            PYTHONHASHSEED=seed,
+        )
         assert done.returncode == 0, done.stderr
         built.append(tuple((tmp_path / f"{i}{end}").read_bytes() for end in (".jsonl", ".truth.npy")))
     assert built[0] == built[1] == built[2]
     metas = [json.loads((tmp_path / f"{i}.meta.json").read_text()) for i in range(3)]
     assert {m["sha256"] for m in metas} == {metas[0]["sha256"]} and metas[0]["counts"]["rows"] == 3000
     other = builder("table", *options(table, tmp_path / "other.jsonl", "--samples", 300, "--seed", 1), cwd=tmp_path)
-    assert other.returncode == 0 and (tmp_path / "other.jsonl").read_bytes() != built[0][0][: (tmp_path / "other.jsonl").stat().st_size]
+    assert (
+        other.returncode == 0
+        and (tmp_path / "other.jsonl").read_bytes() != built[0][0][: (tmp_path / "other.jsonl").stat().st_size]
+    )
 
 
 def test_fewer_rows_are_the_first_rows_and_shards_are_parts(table, tmp_path):
@@ -73,7 +88,14 @@ def test_fewer_rows_are_the_first_rows_and_shards_are_parts(table, tmp_path):
     assert whole.read_bytes().startswith((tmp_path / "few.jsonl").read_bytes())
     parts = []
     for i in range(3):
-        assert builder("table", *options(table, tmp_path / f"part{i}.jsonl", "--samples", 1500, "--shard", f"{i}/3"), cwd=tmp_path).returncode == 0
+        assert (
+            builder(
+                "table",
+                *options(table, tmp_path / f"part{i}.jsonl", "--samples", 1500, "--shard", f"{i}/3"),
+                cwd=tmp_path,
+            ).returncode
+            == 0
+        )
         parts.append((tmp_path / f"part{i}.jsonl").read_bytes())
     assert b"".join(parts) == whole.read_bytes()
     assert len(np.load(tmp_path / "part1.truth.npy")) == 500
@@ -165,7 +187,10 @@ def test_another_command_does_not_reuse_the_work(table, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert builder("table", *options(table, out, "--samples", 500, "--seed", 7), cwd=tmp_path).returncode == 0
-    assert builder("table", *options(table, tmp_path / "b.jsonl", "--samples", 500, "--seed", 7), cwd=tmp_path).returncode == 0
+    assert (
+        builder("table", *options(table, tmp_path / "b.jsonl", "--samples", 500, "--seed", 7), cwd=tmp_path).returncode
+        == 0
+    )
     assert out.read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
@@ -198,8 +223,13 @@ def test_registry_is_updated_once_and_keeps_what_it_has(tmp_path):
 
 
 def test_many_processes_can_register_at_once(tmp_path):
-    code = "import sys; from data_builders.registry import register; register(sys.argv[1], sys.argv[1] + '.jsonl', 'dataset_info.json')"
-    processes = [subprocess.Popen([sys.executable, "-c", code, f"set{i}"], cwd=tmp_path, env=settings()) for i in range(6)]
+    code = (
+        "import sys; from data_builders.registry import register; register(sys.argv[1], sys.argv[1] + '.jsonl',"
+        " 'dataset_info.json')"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, f"set{i}"], cwd=tmp_path, env=settings()) for i in range(6)
+    ]
     assert [p.wait(timeout=60) for p in processes] == [0] * 6
     assert sorted(read_registry(tmp_path / "dataset_info.json")) == [f"set{i}" for i in range(6)]
 
@@ -222,7 +252,9 @@ def test_wrong_use_is_one_sentence(table, tmp_path, wrong, message, capsys, monk
     from search.errors import cli
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["table", *map(str, options(table, tmp_path / "rows.jsonl", "--samples", 10)), *wrong])
+    monkeypatch.setattr(
+        sys, "argv", ["table", *map(str, options(table, tmp_path / "rows.jsonl", "--samples", 10)), *wrong]
+    )
     with pytest.raises(SystemExit) as stop:
         cli(main)
     error = capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""The chat ranker: exact scores with a cache that grows with the history, bounded generation, refusals in one sentence."""
+"""The chat ranker: exact scores with a cache that grows with the history, bounded generation, refusals in one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(folders):
-    return {name: load_chat_model({"model_name_or_path": str(folder), "template": "llama3"}) for name, folder in folders.items()}
+    return {
+        name: load_chat_model({"model_name_or_path": str(folder), "template": "llama3"})
+        for name, folder in folders.items()
+    }
 
 
 def ranker(models, tokenizer: str, prompt_format: str = "append", **more) -> ChatRanker:
@@ -47,7 +52,9 @@ def test_cached_scores_equal_a_plain_forward_pass_at_every_step(models, tokenize
     for step in (0, 1, 2, 3, 9, 10, 11, 12, 19, 20, 21):
         candidates = [s.code for s in random_history(space, 10, seed=step + 1)]
         got = ours.rank(history[:step], candidates)
-        expected = plain.score(ours.prompt_ids(history[:step], candidates), [ours.answer_ids(c) for c in candidates]).scores
+        expected = plain.score(
+            ours.prompt_ids(history[:step], candidates), [ours.answer_ids(c) for c in candidates]
+        ).scores
         np.testing.assert_allclose(got.scores, expected, atol=1e-4)
         assert got.best == candidates[int(np.argmax(expected))]
 
@@ -105,7 +112,10 @@ def test_the_cache_survives_any_order_of_questions(models):
 
 
 def test_long_prompts_are_read_in_pieces(models):
-    scorer, plain = CachedScorer(models["characters"].engine.model, prefill=32), PlainScorer(models["characters"].engine.model, batch=2)
+    scorer, plain = (
+        CachedScorer(models["characters"].engine.model, prefill=32),
+        PlainScorer(models["characters"].engine.model, batch=2),
+    )
     prompt = list(np.random.default_rng(1).integers(7, 100, size=301))
     answers = [[9, 10, 11, 2], [9, 10, 2], [12, 2], [2], [9, 10, 11, 2]]
     got, expected = scorer.score(prompt, answers), plain.score(prompt, answers)
@@ -183,7 +193,9 @@ def test_a_history_beyond_the_context_loses_its_least_useful_part(tmp_path):
     kept = fit_history(history, lambda h: len(h) <= 30, best=True)
     assert 20 <= len(kept) <= 30 and min(s.value for s in kept) >= max(s.value for s in history if s not in kept)
     assert fit_history(history, lambda h: len(h) <= 30, best=False) == history[-len(kept) :]
-    assert [len(history[:n]) - len(fit_history(history[:n], lambda h: len(h) <= 30, best=False)) for n in range(29, 46)] == [0] * 2 + [7] * 7 + [14] * 7 + [21]
+    assert [
+        len(history[:n]) - len(fit_history(history[:n], lambda h: len(h) <= 30, best=False)) for n in range(29, 46)
+    ] == [0] * 2 + [7] * 7 + [14] * 7 + [21]
     with pytest.raises(UserError, match="do not fit"):
         latest.rank(history, [s.code for s in random_history(SPACE, 90, seed=3)])
 
@@ -214,7 +226,10 @@ def test_specs_are_read_and_refused_in_one_sentence(tmp_path, folders):
         (f"{good}?format=prose", "unknown prompt format"),
         (str(write_chat_yaml(tmp_path / "gone.yaml", tmp_path / "gone")), "holds no model"),
         (str(write_chat_yaml(tmp_path / "typo.yaml", folders["characters"], "modle: 1")), "cannot load"),
-        (str(write_chat_yaml(tmp_path / "vllm.yaml", folders["characters"], "infer_backend: vllm")), "needs huggingface"),
+        (
+            str(write_chat_yaml(tmp_path / "vllm.yaml", folders["characters"], "infer_backend: vllm")),
+            "needs huggingface",
+        ),
     ]:
         with pytest.raises(UserError, match=message):
             make_ranker(f"chat:{argument}", Context(SPACE))
@@ -253,7 +268,10 @@ def test_a_model_trained_on_operator_text_is_asked_in_operator_text(tmp_path, fo
         make_ranker(f"chat:{path}?encoding=ncode", Context(space))
     found = make_ranker(f"chat:{path}", Context(space))
     asked = found.tokenizer.decode(found.prompt_ids([Seen("013", 50.0)], ["333", "100"]), skip_special_tokens=True)
-    assert "NCode: |zeroize~0|+|skip_connect~0|+|conv3X3~0|, accuracy: 50.00;\nCandidate:\n|conv3X3~0|+|conv3X3~0|+|conv3X3~0|\n" in asked
+    assert (
+        "NCode: |zeroize~0|+|skip_connect~0|+|conv3X3~0|, accuracy:"
+        " 50.00;\nCandidate:\n|conv3X3~0|+|conv3X3~0|+|conv3X3~0|\n" in asked
+    )
     assert found.tokenizer.decode(found.answer_ids("100")[:-1]) == "|skip_connect~0|+|zeroize~0|+|zeroize~0|"
     ranking = found.rank([Seen("013", 50.0)], ["333", "100"])
     assert ranking.best in ("333", "100") and len(ranking.scores) == 2
@@ -264,4 +282,5 @@ def test_the_system_role_is_the_serving_template_with_one_system_turn(models):
     ours = ranker(models, "characters", "release", role="system")
     text = ours.format.render(random_history(SPACE, 3), ["000000"]).text
     written = ours.tokenizer.decode(ours.encode(text))
-    assert written == f"<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{text}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    head, answer = (f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("system", "assistant"))
+    assert written == f"<|begin_of_text|>{head}{text}<|eot_id|>{answer}"

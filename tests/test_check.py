@@ -24,8 +24,17 @@ ROWS = 60
 
 def write(source, shape, out, fmt="paper", encoding="ncode", rows=ROWS):
     """Rows as a builder writes them."""
-    plan = {"builder": "test", "encoding": encoding, "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(shape).items()}}
-    return write_rows(Job(source, 0, 0, rows, fmt, shape.direct, shape.order != "format", shape.candidates, plan), out, workers=1, progress=False)
+    plan = {
+        "builder": "test",
+        "encoding": encoding,
+        "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(shape).items()},
+    }
+    return write_rows(
+        Job(source, 0, 0, rows, fmt, shape.direct, shape.order != "format", shape.candidates, plan),
+        out,
+        workers=1,
+        progress=False,
+    )
 
 
 def run(path, *options):
@@ -103,7 +112,9 @@ def isomorphic_again(row):
 
     lines = lines_of(row)
     history = [line.split(":")[1].split(",")[0].strip() for line in lines[1 : lines.index("Candidate:")]]
-    twin = next(c for h in history for c in _representatives() if c != h and canonical(c) == canonical(h) and c not in history)
+    twin = next(
+        c for h in history for c in _representatives() if c != h and canonical(c) == canonical(h) and c not in history
+    )
     place = next(i for i in range(lines.index("Candidate:") + 1, len(lines)) if lines[i] != row["output"])
     lines[place] = twin
     row["input"] = "\n".join(lines)
@@ -231,7 +242,11 @@ def test_every_variation_passes(tmp_path, change, fmt, encoding):
     assert result["counts"]["argmax_by_table"] == ROWS
     if shape.direct:
         content = [json.loads(line) for line in out.read_text().splitlines()]
-        shown = content[7]["input"].split("NCode: ")[-1].split(",")[0] if fmt == "paper" else content[7]["input"].split("|")[0]
+        shown = (
+            content[7]["input"].split("NCode: ")[-1].split(",")[0]
+            if fmt == "paper"
+            else content[7]["input"].split("|")[0]
+        )
         content[7]["output"] = shown
         out.write_text("".join(json.dumps(r) + "\n" for r in content))
         assert run(out)[1]["broken"]["answer"] == [8]
@@ -250,13 +265,26 @@ def test_synthetic_rows_are_verified_by_their_truth_file(tmp_path):
 
 
 def test_a_table_of_losses_and_a_table_of_ones_own(tmp_path):
-    space = Space([Decision("depth", (2, 4, 6)), Decision("width", (64, 128, 256)), *(Decision(f"x{i}", (0, 1)) for i in range(5))])
-    codes = np.stack(np.meshgrid(*[np.arange(n) for n in space.cardinalities], indexing="ij"), axis=-1).reshape(-1, 7).astype(np.uint8)
+    space = Space(
+        [
+            Decision("depth", (2, 4, 6)),
+            Decision("width", (64, 128, 256)),
+            *(Decision(f"x{i}", (0, 1)) for i in range(5)),
+        ]
+    )
+    codes = (
+        np.stack(np.meshgrid(*[np.arange(n) for n in space.cardinalities], indexing="ij"), axis=-1)
+        .reshape(-1, 7)
+        .astype(np.uint8)
+    )
     loss = 0.001 * (1 + codes.astype(float) @ np.arange(1, 8) + np.random.default_rng(0).random(len(codes)))
     path = tmp_path / "runs.csv"
     names = [d.name for d in space.decisions]
     lines = [",".join([*names, "val_loss"])]
-    lines += [",".join([*(str(space.decisions[i].options[k]) for i, k in enumerate(code)), f"{v:.6f}"]) for code, v in zip(codes.tolist(), loss)]
+    lines += [
+        ",".join([*(str(space.decisions[i].options[k]) for i, k in enumerate(code)), f"{v:.6f}"])
+        for code, v in zip(codes.tolist(), loss)
+    ]
     path.write_text("\n".join(lines) + "\n")
     from data_builders.table import make_source
 
@@ -265,7 +293,9 @@ def test_a_table_of_losses_and_a_table_of_ones_own(tmp_path):
     write(source, shape, tmp_path / "rows.jsonl")
     code, result = run(tmp_path / "rows.jsonl")
     assert code == 0 and result["counts"]["argmax_by_table"] == ROWS
-    assert table_source("t", [Table("t", space, codes, {"val_loss": loss}, {"val_loss": "minimize"})], "val_loss", shape).batch(np.random.default_rng(0), 3)
+    assert table_source(
+        "t", [Table("t", space, codes, {"val_loss": loss}, {"val_loss": "minimize"})], "val_loss", shape
+    ).batch(np.random.default_rng(0), 3)
 
 
 def test_rows_too_long_for_the_cutoff(rows, tmp_path):

@@ -68,7 +68,9 @@ def test_rows_of_one_code_are_averaged_and_counted(tmp_path):
     with pytest.warns(UserWarning, match="2 of 4 rows repeat a code"):
         table = read_table(path)
     assert codes(table) == ["00", "01"]
-    assert table.metrics["acc"].tolist() == [4, 2] and table.metrics["loss"][0] == 3 and np.isnan(table.metrics["loss"][1])
+    assert (
+        table.metrics["acc"].tolist() == [4, 2] and table.metrics["loss"][0] == 3 and np.isnan(table.metrics["loss"][1])
+    )
     assert "2 of 4 rows repeat a code" in table.source
 
 
@@ -97,12 +99,20 @@ def test_parquet_without_pyarrow_is_a_sentence(tmp_path, monkeypatch):
     ("text", "options", "said"),
     [
         ("code,acc\n01,1\n012,2\n", {}, "row 3 of t.csv has code '012' of 3 digits|no column of digit strings"),
-        ("arch,acc\n01,1\n012,2\n", {"code_column": "arch"}, "row 3 of t.csv has code '012' of 3 digits in column 'arch' - the first has 2"),
+        (
+            "arch,acc\n01,1\n012,2\n",
+            {"code_column": "arch"},
+            "row 3 of t.csv has code '012' of 3 digits in column 'arch' - the first has 2",
+        ),
         ("arch,acc\n0-1,1\n", {"code_column": "arch"}, "a code is made of 0-9 and a-z"),
         ("arch,acc\n01,1\n", {"code_column": "arhc"}, "unknown column of t.csv 'arhc' - did you mean arch"),
         ("depth,acc\n1,1\n", {"decisions": ["dept"]}, "did you mean depth"),
         ("depth,acc\n1,1\n,2\n", {"decisions": ["depth"]}, "row 3 of t.csv has no value in decision column 'depth'"),
-        ("x,acc\n" + "".join(f"{i},1\n" for i in range(37)), {"decisions": ["x"]}, "'x' of t.csv has 37 different values - a decision has at most 36"),
+        (
+            "x,acc\n" + "".join(f"{i},1\n" for i in range(37)),
+            {"decisions": ["x"]},
+            "'x' of t.csv has 37 different values - a decision has at most 36",
+        ),
         ("a,b\n1,2\n", {"code_column": "a", "decisions": ["b"]}, "both a code column and decision columns"),
         ("code,note\n01,x\n", {}, "has no numeric column beside the codes"),
         ("code,acc\n", {}, "has no rows"),
@@ -128,7 +138,13 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_directions_by_name():
-    names = {"val_loss": "minimize", "latency_ms": "minimize", "test_acc_mean": "maximize", "valid_acc_ep50": "maximize", "class_scene_valid_top1": "maximize"}
+    names = {
+        "val_loss": "minimize",
+        "latency_ms": "minimize",
+        "test_acc_mean": "maximize",
+        "valid_acc_ep50": "maximize",
+        "class_scene_valid_top1": "maximize",
+    }
     assert {n: natural_direction(n) for n in names} == names
     assert natural_direction("gamma") is None and natural_direction("val_time") == "minimize"
 
@@ -140,7 +156,9 @@ def test_real_tables(shared_table):
     best = codes(table)[int(table.metric("test_acc_mean").argmax())]
     assert set(raw_code(table.space, best)) <= set("1234")
     macro = read_table(shared_table("nasbench_macro_cifar10.csv.gz"))
-    assert len(macro) == 6561 == macro.space.size and macro.metric("test_acc_mean").max() == pytest.approx(93.127, abs=1e-3)
+    assert len(macro) == 6561 == macro.space.size and macro.metric("test_acc_mean").max() == pytest.approx(
+        93.127, abs=1e-3
+    )
     fcnet = read_table(shared_table("hpolib_fcnet.csv.gz"))
     assert fcnet.space.cardinalities.tolist() == [2, 2, 4, 3, 3, 6, 2, 6, 6] and len(fcnet) == fcnet.space.size
 

@@ -21,11 +21,15 @@ CANDIDATES = ["000000", "111111", "222222", "333333"]
 
 
 def completion(content, **more) -> bytes:
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}], "usage": {"total_tokens": 50}, **more}).encode()
+    return json.dumps(
+        {"choices": [{"message": {"role": "assistant", "content": content}}], "usage": {"total_tokens": 50}, **more}
+    ).encode()
 
 
 class Server:
-    """A chat-completions server; `answer(body, call number)` returns (status, bytes[, headers]) or acts on the handler itself."""
+    """A chat-completions server; `answer(body, call number)` returns (status, bytes[, headers]) or acts on the handler
+    itself.
+    """
 
     def __init__(self, answer, models=("toy",)):
         outer = self
@@ -181,7 +185,10 @@ def test_the_answer_is_constrained_and_still_verified():
         assert ranking.best == "222222" and ranking.info["invalid"] == 1 and ranking.tokens == 100
         body = server.bodies[0]
         assert body["structured_outputs"] == {"choice": CANDIDATES} and body["regex"] == "(000000|111111|222222|333333)"
-        assert body["messages"][0]["role"] == "user" and "NCode: 333133, accuracy: 73.40;" in body["messages"][0]["content"]
+        assert (
+            body["messages"][0]["role"] == "user"
+            and "NCode: 333133, accuracy: 73.40;" in body["messages"][0]["content"]
+        )
         assert body["temperature"] == 0.0 and server.bodies[1]["temperature"] == 1.0 and body["model"] == "toy"
 
 
@@ -199,7 +206,9 @@ def test_the_release_prompt_can_be_sent_as_the_authors_sent_it():
     with Server(lambda body, n, h: (200, completion("000000;"))) as server:
         ranking = ranker(server, "role=system&constrain=none", format="release").rank(HISTORY, CANDIDATES)
         assert ranking.best == "000000"
-        assert server.bodies[0]["messages"] == [{"role": "system", "content": "333133|1.0000,012341|0.0000,000000;111111;222222;333333;"}]
+        assert server.bodies[0]["messages"] == [
+            {"role": "system", "content": "333133|1.0000,012341|0.0000,000000;111111;222222;333333;"}
+        ]
         assert "structured_outputs" not in server.bodies[0] and "regex" not in server.bodies[0]
 
 
@@ -208,7 +217,10 @@ def test_a_server_that_went_away_costs_one_attempt_a_question_after_a_while():
         asked = ranker(server, "backoff=0&retries=3&fallback=surrogate")
         rankings = [asked.rank(HISTORY, CANDIDATES) for _ in range(6)]
         assert [r.info["attempts"] for r in rankings] == [4, 4, 4, 1, 1, 1]
-        assert rankings[0].fallback == "no answer in 4 attempts: 4 x 500" and rankings[0].source == "endpoint toy>surrogate"
+        assert (
+            rankings[0].fallback == "no answer in 4 attempts: 4 x 500"
+            and rankings[0].source == "endpoint toy>surrogate"
+        )
 
 
 def test_waits_double_and_respect_what_the_server_asks_for(monkeypatch):
@@ -221,7 +233,10 @@ def test_waits_double_and_respect_what_the_server_asks_for(monkeypatch):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_ends_the_run_with_a_sentence(status):
-    with Server(lambda body, n, h: (status, b"")) as server, pytest.raises(UserError, match="refused the key .* set LMSEARCHER_API_KEY"):
+    with (
+        Server(lambda body, n, h: (status, b"")) as server,
+        pytest.raises(UserError, match="refused the key .* set LMSEARCHER_API_KEY"),
+    ):
         ranker(server).rank(HISTORY, CANDIDATES)
 
 

@@ -8,7 +8,9 @@ import pytest
 from search.prompts.evidence import FEW, VIEWS, gather, normal_scores, shown
 
 
-def question(seed: int = 0, n: int = 30, m: int = 7, d: int = 6, k: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def question(
+    seed: int = 0, n: int = 30, m: int = 7, d: int = 6, k: int = 4
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     codes = np.unique(rng.integers(k, size=(n + m, d)), axis=0).astype(np.uint8)
     codes = rng.permutation(codes)
@@ -30,7 +32,9 @@ def test_order_of_history_and_of_decisions_does_not_matter():
     one, other = gather(codes, values, new), gather(codes[rows][:, columns], values[rows], new[:, columns])
     for name in ("mean", "std", "skill"):
         assert np.allclose(getattr(one, name), getattr(other, name), atol=1e-5), name
-    assert (one.length, one.decisions, one.options, one.spread) == pytest.approx((other.length, other.decisions, other.options, other.spread))
+    assert (one.length, one.decisions, one.options, one.spread) == pytest.approx(
+        (other.length, other.decisions, other.options, other.spread)
+    )
 
 
 def test_new_names_for_the_options_change_only_the_views_that_read_levels():

@@ -1,4 +1,6 @@
-"""The exam: paired questions with known answers, exact chance and oracle, and one command that prints both JSON and a table."""
+"""The exam: paired questions with known answers, exact chance and oracle, and one command that prints both JSON and a
+table.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SPACE = Space.of_sizes([4, 3, 5, 2], "toy")
 @pytest.fixture(scope="module")
 def task() -> TableTask:
     rng = np.random.default_rng(0)
-    codes = np.array([[a, b, c, d] for a in range(4) for b in range(3) for c in range(5) for d in range(2)], dtype=np.uint8)
+    codes = np.array(
+        [[a, b, c, d] for a in range(4) for b in range(3) for c in range(5) for d in range(2)], dtype=np.uint8
+    )
     effects = [rng.normal(size=n) for n in SPACE.cardinalities]
     values = sum(e[codes[:, i]] for i, e in enumerate(effects)) + 0.1 * rng.normal(size=len(codes))
     return TableTask(Table("toy", SPACE, codes, {"loss": np.exp(-values), "acc": values}), "acc", "maximize")
@@ -76,14 +80,24 @@ def test_chance_is_the_expectation_of_random_picks_and_the_oracle_is_perfect(tas
     for measure in ("percentile", "top1", "regret", "closed"):
         assert abs(random[measure].mean() - expected[measure].mean()) < 4 * random[measure].std() / 200**0.5
         assert perfect[measure].tolist() == oracle(asked)[measure].tolist()
-    assert expected["percentile"].mean() == pytest.approx(0.5) and expected["closed"].mean() == pytest.approx(0.0, abs=1e-9)
-    assert perfect["percentile"].min() == perfect["top1"].min() == perfect["closed"].min() == 1.0 and perfect["regret"].max() == 0.0
+    assert expected["percentile"].mean() == pytest.approx(0.5) and expected["closed"].mean() == pytest.approx(
+        0.0, abs=1e-9
+    )
+    assert (
+        perfect["percentile"].min() == perfect["top1"].min() == perfect["closed"].min() == 1.0
+        and perfect["regret"].max() == 0.0
+    )
 
 
 def test_measures_of_one_answer():
     values = np.array([1.0, 3.0, 3.0, 7.0])
     assert judge(values, 3) == {"percentile": 1.0, "top1": 1.0, "regret": 0.0, "closed": 1.0}
-    assert judge(values, 1) == {"percentile": 0.5, "top1": 0.0, "regret": pytest.approx(4 / 6), "closed": pytest.approx(-0.5 / 3.5)}
+    assert judge(values, 1) == {
+        "percentile": 0.5,
+        "top1": 0.0,
+        "regret": pytest.approx(4 / 6),
+        "closed": pytest.approx(-0.5 / 3.5),
+    }
     assert judge(values, 0)["percentile"] == 0.0
     assert judge(np.ones(4), 2)["percentile"] == 0.5
 
@@ -94,7 +108,9 @@ def test_surrogates_beat_chance_on_a_learnable_table_and_differences_are_paired(
     for name in ("surrogate", "knn", "gp"):
         mean, low, high = results[name]["40"]["percentile"]
         assert low <= mean <= high and low > 0.7
-    assert results["knn"]["40"]["ahead"][0] == pytest.approx(results["knn"]["40"]["percentile"][0] - results["surrogate"]["40"]["percentile"][0], abs=1e-5)
+    assert results["knn"]["40"]["ahead"][0] == pytest.approx(
+        results["knn"]["40"]["percentile"][0] - results["surrogate"]["40"]["percentile"][0], abs=1e-5
+    )
     assert "ahead" not in results["surrogate"]["40"]
     assert "history 40" in table(results) and len(table(results).splitlines()) == 6
 
@@ -102,7 +118,9 @@ def test_surrogates_beat_chance_on_a_learnable_table_and_differences_are_paired(
 def test_shuffled_values_leave_nothing_to_learn(task):
     shuffled = {"acc": np.random.default_rng(2).permutation(task.values)}
     noise = TableTask(Table("noise", SPACE, task.table.codes, shuffled), "acc", "maximize")
-    mean, low, high = examine(noise, {"surrogate": make_ranker("surrogate", Context(SPACE))}, (40,), repeats=150)["surrogate"]["40"]["percentile"]
+    mean, low, high = examine(noise, {"surrogate": make_ranker("surrogate", Context(SPACE))}, (40,), repeats=150)[
+        "surrogate"
+    ]["40"]["percentile"]
     assert low < 0.5 < high
 
 
@@ -123,12 +141,17 @@ def test_the_command_prints_json_and_a_table(task, tmp_path):
     path = tmp_path / "runs.csv.gz"
     with gzip.open(path, "wt") as handle:
         handle.write("code,loss\n")
-        handle.writelines(f"{c},{v}\n" for c, v in zip(SPACE.to_codes(task.table.codes), task.table.metrics["loss"], strict=True))
+        handle.writelines(
+            f"{c},{v}\n" for c, v in zip(SPACE.to_codes(task.table.codes), task.table.metrics["loss"], strict=True)
+        )
     what = ["--table", str(path), "--code-column", "code", "--metric", "loss", "--direction", "minimize"]
     done = run(*what, "--history", "5,40", "--repeats", "20", "--ranker", "random")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert list(found["results"]) == ["chance", "oracle", "surrogate", "knn", "gp", "random"] and found["direction"] == "minimize"
+    assert (
+        list(found["results"]) == ["chance", "oracle", "surrogate", "knn", "gp", "random"]
+        and found["direction"] == "minimize"
+    )
     assert found["results"]["oracle"]["40"]["top1"] == [1.0, 1.0, 1.0]
     assert found["results"]["surrogate"]["40"]["percentile"][0] > 0.7
     assert "percentile" in done.stderr and "history 40" in done.stderr
@@ -150,7 +173,9 @@ def test_the_command_explains_wrong_use(arguments, said):
 
 @pytest.mark.slow
 def test_the_known_figures_of_nasbench201_are_reached():
-    """Mean percentile on CIFAR-100: ridge .63/.75/.87/.89/.90, nearest neighbours .61/.73/.79/.82/.88 (earlier measurement)."""
+    """Mean percentile on CIFAR-100: ridge .63/.75/.87/.89/.90, nearest neighbours .61/.73/.79/.82/.88 (earlier
+    measurement).
+    """
     from search.tasks import load_task
 
     task = load_task("nb201/cifar100")

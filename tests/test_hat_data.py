@@ -20,7 +20,11 @@ def test_the_embedded_corpus_is_the_same_every_time_and_its_splits_share_no_cont
     splits = {name: list(corpus.generate(name, n)) for name, n in (("train", 800), ("valid", 100), ("test", 100))}
     assert splits["valid"] == list(corpus.generate("valid", 100))
     german = {name: {a for a, _ in pairs} for name, pairs in splits.items()}
-    assert not german["train"] & german["valid"] and not german["train"] & german["test"] and not german["valid"] & german["test"]
+    assert (
+        not german["train"] & german["valid"]
+        and not german["train"] & german["test"]
+        and not german["valid"] & german["test"]
+    )
     content = {}
     for name in splits:
         rng = np.random.default_rng(4)
@@ -34,7 +38,9 @@ def test_the_embedded_corpus_is_the_same_every_time_and_its_splits_share_no_cont
 def test_sentences_are_german_with_german_word_order():
     pairs = list(corpus.generate("train", 800))
     said = dict(pairs)
-    assert any(" , dass " in a and a.endswith((" hat .", " ist .")) and " that " in b for a, b in pairs), "the verb comes last"
+    assert any(" , dass " in a and a.endswith((" hat .", " ist .")) and " that " in b for a, b in pairs), (
+        "the verb comes last"
+    )
     assert any("zu" in a.split()[-2] and "in order to" in b for a, b in pairs)
     assert any(a.startswith("am ") and b.startswith("on ") for a, b in said.items())
     assert phrases.words(53) == ("dreiundfünfzig", "fifty-three")
@@ -53,13 +59,18 @@ ARTICLE = """<url>http://www.ted.com/talks/x</url>
 def make_archive(path, sentences=60, **changes):
     """A small archive in WIT3's format; changes: file name -> text (None: left out)."""
     files = {}
-    for language, thing, words in (("de", "Häuser", "Das sind {n} „schöne“ {thing}, oder?"), ("en", "houses", 'These are {n} "nice" {thing}, aren\'t they?')):
+    for language, thing, words in (
+        ("de", "Häuser", "Das sind {n} „schöne“ {thing}, oder?"),
+        ("en", "houses", 'These are {n} "nice" {thing}, aren\'t they?'),
+    ):
         body = "".join(words.format(n=n, thing=thing) + "\n" for n in range(sentences))
         body += "Sehr sehr sehr sehr sehr lang.\n" if language == "de" else "Long.\n"
         files[f"train.tags.de-en.{language}"] = ARTICLE.format(title=f"Von {thing}") + body
         for name in prepare.TESTS:
             segments = "".join(f'<seg id="{i}"> {words.format(n=i + 1000, thing=thing)} </seg>\n' for i in range(1, 4))
-            files[f"{name}.de-en.{language}.xml"] = f'<?xml version="1.0"?>\n<refset><doc docid="1">\n<title>x</title>\n{segments}</doc></refset>\n'
+            files[f"{name}.de-en.{language}.xml"] = (
+                f'<?xml version="1.0"?>\n<refset><doc docid="1">\n<title>x</title>\n{segments}</doc></refset>\n'
+            )
     files = {k: v for k, v in (files | changes).items() if v is not None}
     with tarfile.open(path, "w:gz") as archive:
         for name, text in files.items():
@@ -86,7 +97,10 @@ def test_an_iwslt_archive_becomes_a_corpus_folder(tmp_path):
     assert (out / "train.de").read_text() != "\n".join(lines), "subwords are marked"
     valid = [join(line) for line in (out / "valid.de").read_text().splitlines()]
     assert valid == ["das sind 20 „ schöne “ häuser , oder ?", "das sind 43 „ schöne “ häuser , oder ?"]
-    assert prepare.main(["--iwslt14", str(tmp_path / "de-en.tgz"), "--out", str(tmp_path / "again"), "--merges", "60"]) == 0
+    assert (
+        prepare.main(["--iwslt14", str(tmp_path / "de-en.tgz"), "--out", str(tmp_path / "again"), "--merges", "60"])
+        == 0
+    )
     assert (tmp_path / "again" / "train.de").read_bytes() == (out / "train.de").read_bytes()
 
 
@@ -96,9 +110,15 @@ def test_an_iwslt_archive_becomes_a_corpus_folder(tmp_path):
         (lambda p: p.unlink(), "does not exist"),
         (lambda p: p.write_bytes(b"no archive at all"), "no tar archive"),
         (lambda p: p.write_bytes(p.read_bytes()[: len(p.read_bytes()) // 2]), "damaged"),
-        (lambda p: make_archive(p, **{"IWSLT14.TED.tst2011.de-en.en.xml": None}), "lacks IWSLT14.TED.tst2011.de-en.en.xml"),
+        (
+            lambda p: make_archive(p, **{"IWSLT14.TED.tst2011.de-en.en.xml": None}),
+            "lacks IWSLT14.TED.tst2011.de-en.en.xml",
+        ),
         (lambda p: make_archive(p, **{"train.tags.de-en.en": "Only one.\n"}), "train.tags.de-en has"),
-        (lambda p: make_archive(p, **{"IWSLT14.TED.tst2010.de-en.en.xml": "nothing"}), "tst2010 has 3 German and 0 English"),
+        (
+            lambda p: make_archive(p, **{"IWSLT14.TED.tst2010.de-en.en.xml": "nothing"}),
+            "tst2010 has 3 German and 0 English",
+        ),
         (lambda p: make_archive(p, sentences=5), "empty split"),
     ],
 )
@@ -112,7 +132,9 @@ def test_a_damaged_archive_gets_one_sentence(tmp_path, damage, said):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return prepare.embedded_corpus(tmp_path_factory.mktemp("corpus") / "c", {"train": 300, "valid": 40, "test": 40}, merges=200)
+    return prepare.embedded_corpus(
+        tmp_path_factory.mktemp("corpus") / "c", {"train": 300, "valid": 40, "test": 40}, merges=200
+    )
 
 
 def test_a_corpus_folder_reads_back(small):

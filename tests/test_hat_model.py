@@ -77,14 +77,22 @@ def test_inactive_digits_change_neither_outputs_nor_features_and_become_zero():
     depth = names.index("dec_layers")
     for code in codes_of(space, 20):
         layers = int(code[depth]) + 1
-        inactive = [i for i, n in enumerate(names) if n.startswith(("dec_ffn_", "dec_heads_", "ende_heads_", "arbitrary_")) and int(n[-1]) >= layers]
-        other = "".join(str((int(c) + 1) % len(space.decisions[i].options)) if i in inactive else c for i, c in enumerate(code))
+        inactive = [
+            i
+            for i, n in enumerate(names)
+            if n.startswith(("dec_ffn_", "dec_heads_", "ende_heads_", "arbitrary_")) and int(n[-1]) >= layers
+        ]
+        other = "".join(
+            str((int(c) + 1) % len(space.decisions[i].options)) if i in inactive else c for i, c in enumerate(code)
+        )
         canonical = space.canonical(other)
         assert canonical == space.canonical(code) and all(canonical[i] == "0" for i in inactive)
         assert all(canonical[i] == code[i] for i in range(len(code)) if i not in inactive)
         assert (features(space, [code]) == features(space, [other])).all()
         with torch.no_grad():
-            assert torch.equal(model(source, target, to_arch(space, code)), model(source, target, to_arch(space, other)))
+            assert torch.equal(
+                model(source, target, to_arch(space, code)), model(source, target, to_arch(space, other))
+            )
 
 
 def test_the_spaces_are_the_published_ones():
@@ -107,12 +115,24 @@ def test_the_published_models_are_codes_of_the_space_with_the_published_size(sha
     rows = [r for r in csv.DictReader(io.StringIO(gzip.open(path, "rt").read())) if r["task"] == "iwslt14deen"]
     space, sizes = hat_space(), []
     for row in rows:
-        config = {k.removesuffix("-all-subtransformer").removesuffix("-subtransformer"): v for k, v in json.loads(row["subtransformer"]).items()}
+        config = {
+            k.removesuffix("-all-subtransformer").removesuffix("-subtransformer"): v
+            for k, v in json.loads(row["subtransformer"]).items()
+        }
         arch = {d.name: d.options[0] for d in space.decisions}
-        arch |= {"enc_embed": config["encoder-embed-dim"], "dec_embed": config["decoder-embed-dim"], "dec_layers": config["decoder-layer-num"]}
-        kinds = {"enc_ffn": "encoder-ffn-embed-dim", "enc_heads": "encoder-self-attention-heads", "dec_ffn": "decoder-ffn-embed-dim",
-                 "dec_heads": "decoder-self-attention-heads", "ende_heads": "decoder-ende-attention-heads",
-                 "arbitrary": "decoder-arbitrary-ende-attn"}  # fmt: skip
+        arch |= {
+            "enc_embed": config["encoder-embed-dim"],
+            "dec_embed": config["decoder-embed-dim"],
+            "dec_layers": config["decoder-layer-num"],
+        }
+        kinds = {
+            "enc_ffn": "encoder-ffn-embed-dim",
+            "enc_heads": "encoder-self-attention-heads",
+            "dec_ffn": "decoder-ffn-embed-dim",
+            "dec_heads": "decoder-self-attention-heads",
+            "ende_heads": "decoder-ende-attention-heads",
+            "arbitrary": "decoder-arbitrary-ende-attn",
+        }
         for ours, theirs in kinds.items():
             arch |= {f"{ours}_{i}": v for i, v in enumerate(config[theirs][:6])}
         code = space.encode(arch)
@@ -127,17 +147,31 @@ def test_layers_agree_with_torchs_own_transformer_layers():
     wide, narrow = 40, 32
     ours = EncoderLayer(wide, 64, narrow).eval()
     theirs = torch.nn.TransformerEncoderLayer(narrow, 4, 48, batch_first=True).eval()
-    decoder, reference = DecoderLayer(wide, wide, 64, narrow).eval(), torch.nn.TransformerDecoderLayer(narrow, 2, 48, batch_first=True).eval()
+    decoder, reference = (
+        DecoderLayer(wide, wide, 64, narrow).eval(),
+        torch.nn.TransformerDecoderLayer(narrow, 2, 48, batch_first=True).eval(),
+    )
 
     def copy(attention, mha):
         q, k, v = mha.in_proj_weight.data.chunk(3)
-        for layer, weight, bias in zip((attention.q, attention.k, attention.v), (q, k, v), mha.in_proj_bias.data.chunk(3)):
+        for layer, weight, bias in zip(
+            (attention.q, attention.k, attention.v), (q, k, v), mha.in_proj_bias.data.chunk(3)
+        ):
             layer.weight.data[:, :narrow], layer.bias.data[:] = weight, bias
-        attention.out.weight.data[:narrow], attention.out.bias.data[:narrow] = mha.out_proj.weight.data, mha.out_proj.bias.data
+        attention.out.weight.data[:narrow], attention.out.bias.data[:narrow] = (
+            mha.out_proj.weight.data,
+            mha.out_proj.bias.data,
+        )
 
     def copy_rest(layer, norms, theirs):
-        layer.ffn.up.weight.data[:48, :narrow], layer.ffn.up.bias.data[:48] = theirs.linear1.weight.data, theirs.linear1.bias.data
-        layer.ffn.down.weight.data[:narrow, :48], layer.ffn.down.bias.data[:narrow] = theirs.linear2.weight.data, theirs.linear2.bias.data
+        layer.ffn.up.weight.data[:48, :narrow], layer.ffn.up.bias.data[:48] = (
+            theirs.linear1.weight.data,
+            theirs.linear1.bias.data,
+        )
+        layer.ffn.down.weight.data[:narrow, :48], layer.ffn.down.bias.data[:narrow] = (
+            theirs.linear2.weight.data,
+            theirs.linear2.bias.data,
+        )
         for mine, other in zip(layer.norms, norms):
             torch.nn.init.normal_(other.weight), torch.nn.init.normal_(other.bias)
             mine.weight.data[:narrow], mine.bias.data[:narrow] = other.weight.data, other.bias.data
@@ -146,14 +180,20 @@ def test_layers_agree_with_torchs_own_transformer_layers():
     copy_rest(ours, [theirs.norm1, theirs.norm2], theirs)
     copy(decoder.attention, reference.self_attn), copy(decoder.cross, reference.multihead_attn)
     copy_rest(decoder, [reference.norm1, reference.norm2, reference.norm3], reference)
-    x, y, real = torch.randn(2, 7, narrow), torch.randn(2, 5, narrow), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    x, y, real = (
+        torch.randn(2, 7, narrow),
+        torch.randn(2, 5, narrow),
+        torch.tensor([[True] * 7, [True] * 4 + [False] * 3]),
+    )
     mask = real[:, None, None, :]
     with torch.no_grad():
         assert torch.allclose(ours(x, mask, 48, 4, 0.0)[real], theirs(x, src_key_padding_mask=~real)[real], atol=1e-5)
         keys = decoder.attention.keys(y, 2), decoder.cross.keys(x, 2)
         mine = decoder(y, keys[0], True, keys[1], mask, (48, 2, 2), 0.0)
         causal = torch.nn.Transformer.generate_square_subsequent_mask(5)
-        assert torch.allclose(mine, reference(y, x, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=~real), atol=1e-5)
+        assert torch.allclose(
+            mine, reference(y, x, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=~real), atol=1e-5
+        )
 
 
 def test_decoding_word_by_word_equals_decoding_at_once():

@@ -36,12 +36,24 @@ from search.tasks.hat.train import (
 from search.tasks.training import checkpoints
 
 TINY = {"reduce": 16, "updates": 8, "warmup": 4, "max_tokens": 256, "save_every": 3, "dropout": 0.1}
-SMALL = {"reduce": 16, "updates": 6, "train_sentences": 200, "sentences": 16, "merges": 150, "measure": 12, "repeats": 2}
+SMALL = {
+    "reduce": 16,
+    "updates": 6,
+    "train_sentences": 200,
+    "sentences": 16,
+    "merges": 150,
+    "measure": 12,
+    "repeats": 2,
+}
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return load(prepare.embedded_corpus(tmp_path_factory.mktemp("corpus") / "c", {"train": 200, "valid": 30, "test": 30}, merges=150))
+    return load(
+        prepare.embedded_corpus(
+            tmp_path_factory.mktemp("corpus") / "c", {"train": 200, "valid": 30, "test": 30}, merges=150
+        )
+    )
 
 
 def trained(corpus, out, changes=None, stop=None):
@@ -146,7 +158,15 @@ def test_latency_on_the_published_tables(shared_table, capsys):
     assert capsys.readouterr().out.count("\n") == 9
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\x1f\x8bbroken", ",".join([*FEATURES, "latency_mean_encoder", "latency_mean_decoder"]).encode()])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a,b\n1,2\n",
+        b"\x1f\x8bbroken",
+        ",".join([*FEATURES, "latency_mean_encoder", "latency_mean_decoder"]).encode(),
+    ],
+)
 def test_a_wrong_latency_table_gets_a_sentence(tmp_path, content):
     path = tmp_path / "latency.csv"
     path.write_bytes(content)
@@ -166,9 +186,13 @@ def test_measuring_writes_a_table_in_the_published_columns(tmp_path):
 
 
 def steady_timings(model, repeats=20, **_):
-    """A clock that does not depend on how busy this machine is: time grows with the weights, deeper decoders are slower."""
+    """A clock that does not depend on how busy this machine is: time grows with the weights, deeper decoders are
+    slower.
+    """
     weights = sum(p.numel() for p in model.parameters())
-    return np.array([[weights / 4e5, (1 + len(model.decoder)) * (weights / 2e5 + 0.01 * (i % 3))] for i in range(repeats)])
+    return np.array(
+        [[weights / 4e5, (1 + len(model.decoder)) * (weights / 2e5 + 0.01 * (i % 3))] for i in range(repeats)]
+    )
 
 
 def test_the_task_prepares_once_filters_by_latency_and_scores_inherited_weights(tmp_path, monkeypatch):
@@ -192,12 +216,19 @@ def test_the_task_prepares_once_filters_by_latency_and_scores_inherited_weights(
     with pytest.raises(UserError, match="the limit is"):
         task.evaluate(next(c for c in codes if not task.feasible(c)), 0)
     said = task.epilogue(feasible[0])
-    assert f"{result.value:.4f}" in said and "ms predicted" in said and "measured now" in said and f"removes {task.removed} of 2000" in said
+    assert (
+        f"{result.value:.4f}" in said
+        and "ms predicted" in said
+        and "measured now" in said
+        and f"removes {task.removed} of 2000" in said
+    )
     json.dumps(task.describe())
     made = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     again = load_task("hat", **SMALL)
     assert again.evaluate(feasible[0], 0).value == result.value and again.limit == task.limit
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"} == {p: t for p, t in made.items() if p.name != ".lock"}
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"} == {
+        p: t for p, t in made.items() if p.name != ".lock"
+    }
     strict = load_task("hat", **SMALL, latency_limit="0.001")
     with pytest.raises(UserError, match="the fastest of 2000"):
         strict.prepare(progress=False)
@@ -205,17 +236,35 @@ def test_the_task_prepares_once_filters_by_latency_and_scores_inherited_weights(
 
 def test_latency_can_come_from_a_published_table(shared_table, tmp_path, monkeypatch):
     monkeypatch.setenv("LMSEARCHER_CACHE", str(tmp_path))
-    task = load_task("hat", **SMALL, latency_csv=str(shared_table("hat_latency.csv.gz")), latency_table="iwslt14deen/gpu_titanxp", latency_limit="110")
+    task = load_task(
+        "hat",
+        **SMALL,
+        latency_csv=str(shared_table("hat_latency.csv.gz")),
+        latency_table="iwslt14deen/gpu_titanxp",
+        latency_limit="110",
+    )
     task.prepare(progress=False)
-    shallow, deep = (task.space.encode({d.name: d.options[0] for d in task.space.decisions} | {"dec_layers": n}) for n in (1, 6))
+    shallow, deep = (
+        task.space.encode({d.name: d.options[0] for d in task.space.decisions} | {"dec_layers": n}) for n in (1, 6)
+    )
     assert task.feasible(shallow) and not task.feasible(deep) and task.latency(shallow) < 70 < 150 < task.latency(deep)
     with pytest.raises(UserError, match="choose one of them"):
-        load_task("hat", **SMALL, latency_csv=str(shared_table("hat_latency.csv.gz")), latency_table="iwslt14deen/iphone").prepare(False)
+        load_task(
+            "hat", **SMALL, latency_csv=str(shared_table("hat_latency.csv.gz")), latency_table="iwslt14deen/iphone"
+        ).prepare(False)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"latency_limit": "fast"}, {"latency_limit": -1}, {"latency_quantile": 2}, {"space": "nb201"}, {"recipe": "x"}, {"supernet": "runs/x"}, {"reduce": 7}],
+    [
+        {"latency_limit": "fast"},
+        {"latency_limit": -1},
+        {"latency_quantile": 2},
+        {"space": "nb201"},
+        {"recipe": "x"},
+        {"supernet": "runs/x"},
+        {"reduce": 7},
+    ],
 )
 def test_wrong_options_get_a_sentence(options):
     with pytest.raises(UserError, match=" - "):
@@ -225,7 +274,10 @@ def test_wrong_options_get_a_sentence(options):
 def test_bleu_is_both_kinds():
     same_line = ["the twenty-two birds saw three very small cats ."]
     assert score.bleus(same_line, same_line, moses=False)[:2] == (pytest.approx(100), pytest.approx(100))
-    outputs, references = ["a well-known man sold his two red cars today ."], ["a well-known man bought his two red cars today ."]
+    outputs, references = (
+        ["a well-known man sold his two red cars today ."],
+        ["a well-known man bought his two red cars today ."],
+    )
     tokenised, detokenised, signature = score.bleus(outputs, references, moses=False)
     assert 30 < detokenised < tokenised < 90 and "tok:13a" in signature
     assert score.split_hyphens("twenty-two a - b") == "twenty ##AT##-##AT## two a - b"
@@ -246,9 +298,22 @@ def test_the_winner_is_retrained_and_scored(tmp_path, capsys):
     folder = prepare.embedded_corpus(tmp_path / "c", {"train": 4000, "valid": 50, "test": 50}, merges=1000)
     code = hat_space().encode({d.name: d.options[0] for d in hat_space().decisions} | {"dec_layers": 2})
     run = tmp_path / "final"
-    options = ["--recipe", "embedded-sub", "--updates", "500", "--warmup", "150", "--save-every", "25", "--max-tokens", "768"]
+    options = [
+        "--recipe",
+        "embedded-sub",
+        "--updates",
+        "500",
+        "--warmup",
+        "150",
+        "--save-every",
+        "25",
+        "--max-tokens",
+        "768",
+    ]
     assert retrain_main(["--code", code, "--data", str(folder), "--out", str(run), "--device", "cpu", *options]) == 0
-    assert score.main(["--run", str(run), "--data", str(folder), "--device", "cpu", "--average", "5", "--beam", "5"]) == 0
+    assert (
+        score.main(["--run", str(run), "--data", str(folder), "--device", "cpu", "--average", "5", "--beam", "5"]) == 0
+    )
     result = json.loads((run / "score-test.json").read_text())
     print(capsys.readouterr().out)
     assert result["bleu"] > 10 and result["sacrebleu"] > 10 and result["sentences"] == 50
@@ -289,7 +354,16 @@ def test_two_processes_train_what_one_process_trains_with_twice_the_batches(corp
         "--out",
         str(tmp_path / "two"),
     ]
-    one = [sys.executable, "-m", "search.tasks.hat.supernet", *options, "--update-freq", "2", "--out", str(tmp_path / "one")]
+    one = [
+        sys.executable,
+        "-m",
+        "search.tasks.hat.supernet",
+        *options,
+        "--update-freq",
+        "2",
+        "--out",
+        str(tmp_path / "one"),
+    ]
     for command in (two, one):
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,7 @@
-"""The walls of the house: imports point one way, see the order in CONTRIBUTING.md. A circle cannot be written without breaking it."""
+"""The walls of the house: imports point one way, see the order in CONTRIBUTING.md.
+
+A circle cannot be written without breaking it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ MODULES = [p for package in ("search", "data_builders") for p in sorted((ROOT / 
 
 
 def imported(path: Path) -> set[tuple[str, ...]]:
-    """Every module of the project that a file imports anywhere, in parts; a face (search/__init__.py) names modules as text."""
+    """Every module of the project that a file imports anywhere, in parts; a face (search/__init__.py) names modules as
+    text.
+    """
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -41,9 +46,14 @@ def imported(path: Path) -> set[tuple[str, ...]]:
 def test_imports_point_down(path: Path):
     package, *inside = path.relative_to(ROOT).with_suffix("").parts
     for parts in imported(path):
-        assert parts[0] in ("search", "data_builders"), f"{path} imports {'.'.join(parts)}: benchmarks and tests are for nobody to import"
+        assert parts[0] in (
+            "search",
+            "data_builders",
+        ), f"{path} imports {'.'.join(parts)}: benchmarks and tests are for nobody to import"
         if package == "data_builders":
-            assert parts[0] == package or parts[1] in BUILDERS_MAY, f"{path} imports {'.'.join(parts)}: a builder needs no more than {BUILDERS_MAY}"
+            assert parts[0] == package or parts[1] in BUILDERS_MAY, (
+                f"{path} imports {'.'.join(parts)}: a builder needs no more than {BUILDERS_MAY}"
+            )
             continue
         assert parts[0] == "search", f"{path} imports {'.'.join(parts)}: search knows nothing of the builders"
         wing = inside[0]

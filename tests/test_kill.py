@@ -1,4 +1,6 @@
-"""SIGKILL at random instants: nothing told is lost, nothing told is evaluated again, the trial table is that of a run left alone."""
+"""SIGKILL at random instants: nothing told is lost, nothing told is evaluated again, the trial table is that of a run
+left alone.
+"""
 
 from __future__ import annotations
 
@@ -142,6 +144,9 @@ def test_the_command_line_is_killed_and_resumed(tmp_path):
     assert done.returncode == 0, done.stderr
 
     def rows(name: str) -> list[dict]:
-        return [json.loads(row) | {"seconds": 0} for row in (tmp_path / name / "seed-0" / "trials.jsonl").read_text().splitlines()]
+        return [
+            json.loads(row) | {"seconds": 0}
+            for row in (tmp_path / name / "seed-0" / "trials.jsonl").read_text().splitlines()
+        ]
 
     assert rows("killed") == rows("alone")

@@ -1,4 +1,7 @@
-"""The nano formats, the shipped model and its ranker. The model is a real one: it must pick clearly better than chance."""
+"""The nano formats, the shipped model and its ranker.
+
+The model is a real one: it must pick clearly better than chance.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +78,15 @@ def test_every_token_is_one_token():
     history, candidates, _ = asked()
     line = get_format("nano_value").render(history, candidates[:1]).input
     assert len(tokenizer(line, add_special_tokens=False)["input_ids"]) == 25
-    assert len(tokenizer("0a3z", add_special_tokens=False)["input_ids"]) == len(tokenizer(code_text("0a3z"), add_special_tokens=False)["input_ids"]) == 4
-    assert tokenizer.unk_token_id not in tokenizer(line + get_format("paper").render(history, candidates).text)["input_ids"]
+    assert (
+        len(tokenizer("0a3z", add_special_tokens=False)["input_ids"])
+        == len(tokenizer(code_text("0a3z"), add_special_tokens=False)["input_ids"])
+        == 4
+    )
+    assert (
+        tokenizer.unk_token_id
+        not in tokenizer(line + get_format("paper").render(history, candidates).text)["input_ids"]
+    )
     assert set(vocabulary()) <= set(tokenizer.get_vocab())
 
 
@@ -106,7 +116,10 @@ def test_it_ranks_fresh_worlds_of_the_prior(ranker: NanoRanker):
     marks = []
     for seed in range(40):
         q = sample_question(np.random.default_rng([77, seed]), 10)
-        codes, history = codes_text(q.candidates), [Seen(c, float(v)) for c, v in zip(codes_text(q.codes), q.values, strict=True)]
+        codes, history = (
+            codes_text(q.candidates),
+            [Seen(c, float(v)) for c, v in zip(codes_text(q.codes), q.values, strict=True)],
+        )
         marks.append((q.truth < q.truth[codes.index(ranker.rank(history, codes).best)]).mean())
     assert np.mean(marks) > 0.55
 
@@ -115,11 +128,15 @@ def test_order_of_candidates_and_history_does_not_matter(ranker: NanoRanker):
     history, candidates, _ = asked()
     one = dict(zip(candidates, ranker.rank(history, candidates).scores, strict=True))
     other = dict(zip(candidates[::-1], ranker.rank(history[::-1], candidates[::-1]).scores, strict=True))
-    assert one.keys() == other.keys() and np.allclose([one[c] for c in candidates], [other[c] for c in candidates], atol=2e-5)
+    assert one.keys() == other.keys() and np.allclose(
+        [one[c] for c in candidates], [other[c] for c in candidates], atol=2e-5
+    )
 
 
 def test_the_answer_reading_ranks_too(ranker: NanoRanker):
-    """The likelihood of a code as the answer picks far better than chance, with more candidates than fit one prompt as well."""
+    """The likelihood of a code as the answer picks far better than chance, with more candidates than fit one prompt as
+    well.
+    """
     answer = NanoRanker(mode="answer")
     for count in (10, 23):
         marks = []
@@ -162,7 +179,9 @@ def test_constant_histories_are_answered(ranker: NanoRanker):
     assert ranker.rank([Seen(s.code, 1.0) for s in history], candidates).best in candidates
 
 
-@pytest.mark.parametrize("spec", ["nano:meen", "nano:no/such/folder", "nano:#sideways", "nano:?shown=2", "nano:?show=50"])
+@pytest.mark.parametrize(
+    "spec", ["nano:meen", "nano:no/such/folder", "nano:#sideways", "nano:?shown=2", "nano:?show=50"]
+)
 def test_wrong_specs_say_what_is_allowed(spec: str):
     with pytest.raises(UserError):
         make_ranker(spec, Context(SPACE))
@@ -186,7 +205,13 @@ def test_another_process_gives_the_same_scores(ranker: NanoRanker):
         "import json, sys; from search.rankers.nano import NanoRanker; from search.space import Seen;"
         "h, c = json.load(sys.stdin); print(json.dumps(NanoRanker().rank([Seen(*s) for s in h], c).scores))"
     )
-    done = subprocess.run([sys.executable, "-c", script], input=json.dumps([history, candidates]), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps([history, candidates]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == list(ranker.rank(history, candidates).scores)
 
 

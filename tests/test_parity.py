@@ -1,7 +1,7 @@
 """What a model sees in training is what it sees when it is asked: token for token, for every format and tokenizer.
 
-Three ways to the same ids: LLaMA-Factory's training data pipeline on a row, the chat ranker, and the jinja template that a
-server (vLLM, SGLang) is given.
+Three ways to the same ids: LLaMA-Factory's training data pipeline on a row, the chat ranker, and the jinja template
+that a server (vLLM, SGLang) is given.
 """
 
 from __future__ import annotations
@@ -85,11 +85,25 @@ def training_examples(rows, folder: Path, template: str | None, tmp_path: Path):
 
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     (tmp_path / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.jsonl"}}))
-    settings = {"model_name_or_path": str(folder), "stage": "sft", "do_train": True, "finetuning_type": "full", "dataset": "rows"}
-    settings |= {"dataset_dir": str(tmp_path), "cutoff_len": 4096, "output_dir": str(tmp_path / "out"), "use_cpu": True, "overwrite_cache": True}
+    settings = {
+        "model_name_or_path": str(folder),
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "full",
+        "dataset": "rows",
+    }
+    settings |= {
+        "dataset_dir": str(tmp_path),
+        "cutoff_len": 4096,
+        "output_dir": str(tmp_path / "out"),
+        "use_cpu": True,
+        "overwrite_cache": True,
+    }
     model, data, training, _, _ = get_train_args(settings | ({"template": template} if template else {}))
     module = load_tokenizer(model)
-    found = get_dataset(get_template_and_fix_tokenizer(module["tokenizer"], data), model, data, training, stage="sft", **module)
+    found = get_dataset(
+        get_template_and_fix_tokenizer(module["tokenizer"], data), model, data, training, stage="sft", **module
+    )
     return found["train_dataset"], module["tokenizer"]
 
 
@@ -109,9 +123,14 @@ def test_training_and_serving_see_the_same_tokens(name, tokenizer, model_folder,
         assert example["labels"] == [-100] * len(prompt) + reply
         assert trained_tokenizer.unk_token_id is None or trained_tokenizer.unk_token_id not in example["input_ids"]
         turn = [{"role": "user", "content": get_format(name).render(history, candidates).text}]
-        written = trained_tokenizer.apply_chat_template(turn, chat_template=jinja, tokenize=False, add_generation_prompt=True)
+        written = trained_tokenizer.apply_chat_template(
+            turn, chat_template=jinja, tokenize=False, add_generation_prompt=True
+        )
         assert trained_tokenizer.encode(written, add_special_tokens=False) == prompt
-        assert trained_tokenizer.decode(reply, skip_special_tokens=True) == row["output"] and reply[-1] == trained_tokenizer.eos_token_id
+        assert (
+            trained_tokenizer.decode(reply, skip_special_tokens=True) == row["output"]
+            and reply[-1] == trained_tokenizer.eos_token_id
+        )
     ranker.close()
 
 
@@ -125,4 +144,7 @@ def test_the_repository_carries_the_tokenizer_that_the_tests_build():
     from data_builders.tokenizer import build_tokenizer
 
     committed, built = AutoTokenizer.from_pretrained(ROOT / "models" / "tiny"), build_tokenizer()
-    assert committed.get_vocab() == built.get_vocab() and committed.chat_template == built.chat_template == (ROOT / "yaml" / "ncode.jinja").read_text()
+    assert (
+        committed.get_vocab() == built.get_vocab()
+        and committed.chat_template == built.chat_template == (ROOT / "yaml" / "ncode.jinja").read_text()
+    )

@@ -14,15 +14,19 @@ CANDIDATES = ["33513501", "63225362"]
 
 
 def test_the_paper_format_is_table_1():
-    assert get_format("paper").render(HISTORY, CANDIDATES).text == (
-        "Please analyze the history, rank the candidate and output the highest-performing candidate.\n"
-        "History:\nNCode: 03255564, accuracy: 94.28;\nNCode: 43212502, accuracy: 89.47;\nNCode: 53215432, accuracy: 14.13;\n"
-        "Candidate:\n33513501\n63225362"
+    assert (
+        get_format("paper").render(HISTORY, CANDIDATES).text
+        == "Please analyze the history, rank the candidate and output the highest-performing"
+        " candidate.\nHistory:\nNCode: 03255564, accuracy: 94.28;\nNCode: 43212502, accuracy: 89.47;\nNCode:"
+        " 53215432, accuracy: 14.13;\nCandidate:\n33513501\n63225362"
     )
 
 
 def test_the_release_format_is_one_line_of_scaled_scores():
-    assert get_format("release").render(HISTORY, CANDIDATES).text == "03255564|1.0000,43212502|0.9400,53215432|0.0000,33513501;63225362;"
+    assert (
+        get_format("release").render(HISTORY, CANDIDATES).text
+        == "03255564|1.0000,43212502|0.9400,53215432|0.0000,33513501;63225362;"
+    )
 
 
 def test_release_survives_ties_and_keeps_the_best_200():

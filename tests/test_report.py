@@ -21,7 +21,14 @@ from search.reports.reading import read_sections
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def write_run(path: Path, values: list[list[float | None]], direction: str = "maximize", task: str = "toy", finished: bool = True, **more) -> Path:
+def write_run(
+    path: Path,
+    values: list[list[float | None]],
+    direction: str = "maximize",
+    task: str = "toy",
+    finished: bool = True,
+    **more,
+) -> Path:
     """A run folder as search.run writes it; None is a failed trial."""
     for seed, row in enumerate(values):
         home = path / f"seed-{seed}"
@@ -29,14 +36,32 @@ def write_run(path: Path, values: list[list[float | None]], direction: str = "ma
         trials = []
         for i, value in enumerate(row):
             state = "FAIL" if value is None else "COMPLETE"
-            trial = {"number": i, "code": f"{i:03d}", "arch": {"op": f"o{i}"}, "value": value, "test": None, "state": state}
-            trials.append(trial | {"origin": "uniform", "seconds": 0.1} | {k: f(i) for k, f in more.get("extra", {}).items()})
+            trial = {
+                "number": i,
+                "code": f"{i:03d}",
+                "arch": {"op": f"o{i}"},
+                "value": value,
+                "test": None,
+                "state": state,
+            }
+            trials.append(
+                trial | {"origin": "uniform", "seconds": 0.1} | {k: f(i) for k, f in more.get("extra", {}).items()}
+            )
         (home / "trials.jsonl").write_text("".join(json.dumps(t) + "\n" for t in trials))
         if finished:
             sign = 1 if direction == "maximize" else -1
             best = max((t for t in trials if t["value"] is not None), key=lambda t: sign * t["value"])
-            summary = {"task": task, "metric": "acc", "direction": direction, "optimum": more.get("optimum"), "best": best | {"test": more.get("test")}}
-            summary |= {"ranker": {"fallbacks": more.get("fallbacks", 0)}, "configuration": more.get("configuration", {})}
+            summary = {
+                "task": task,
+                "metric": "acc",
+                "direction": direction,
+                "optimum": more.get("optimum"),
+                "best": best | {"test": more.get("test")},
+            }
+            summary |= {
+                "ranker": {"fallbacks": more.get("fallbacks", 0)},
+                "configuration": more.get("configuration", {}),
+            }
             (home / "summary.json").write_text(json.dumps(summary))
     return path
 
@@ -47,7 +72,11 @@ def rising(seeds: int, length: int = 30, shift: float = 0.0) -> list[list[float 
 
 
 def test_anytime_curves_skip_failures_and_infeasible_trials(tmp_path):
-    run = write_run(tmp_path / "a", [[None, 2.0, 9.0, 1.0, 3.0]], extra={"constraints": lambda i: {"latency": 1.0 if i == 2 else -1.0}})
+    run = write_run(
+        tmp_path / "a",
+        [[None, 2.0, 9.0, 1.0, 3.0]],
+        extra={"constraints": lambda i: {"latency": 1.0 if i == 2 else -1.0}},
+    )
     (section,) = read_sections([run])
     curve = section.runs[0].anytime()[0]
     assert np.isnan(curve[0]) and curve[1:].tolist() == [2.0, 2.0, 2.0, 3.0]
@@ -70,7 +99,12 @@ def test_bootstrap_interval_covers_and_shrinks():
     assert 170 <= hits <= 198
     x = rng.normal(size=400)
     assert bootstrap(x).high - bootstrap(x).low < 0.5 * (bootstrap(x[:40]).high - bootstrap(x[:40]).low)
-    assert bootstrap(x) == bootstrap(x) and bootstrap([3.0]).text(1) == "3.0" and bootstrap([]).text(1) == "–" and bootstrap([1.0, np.nan]).seeds == 1
+    assert (
+        bootstrap(x) == bootstrap(x)
+        and bootstrap([3.0]).text(1) == "3.0"
+        and bootstrap([]).text(1) == "–"
+        and bootstrap([1.0, np.nan]).seeds == 1
+    )
 
 
 def test_the_band_is_the_bootstrap_of_every_column():
@@ -78,7 +112,11 @@ def test_the_band_is_the_bootstrap_of_every_column():
     mean, low, high = band(curves, resamples=10_000)
     for j in range(3):
         one = bootstrap(curves[:, j])
-        assert mean[j] == pytest.approx(one.mean) and low[j] == pytest.approx(one.low, abs=0.03) and high[j] == pytest.approx(one.high, abs=0.03)
+        assert (
+            mean[j] == pytest.approx(one.mean)
+            and low[j] == pytest.approx(one.low, abs=0.03)
+            and high[j] == pytest.approx(one.high, abs=0.03)
+        )
 
 
 def test_controls_belong_to_their_run_and_are_marked(tmp_path):
@@ -144,7 +182,9 @@ def test_pareto_fronts_keep_what_nothing_beats():
 
 
 def test_recorded_metrics_give_a_pareto_table(tmp_path):
-    run = write_run(tmp_path / "a", [[1.0, 2.0, 3.0, 2.5]], extra={"metrics": lambda i: {"latency_ms": [1.0, 2.0, 3.0, 9.0][i]}})
+    run = write_run(
+        tmp_path / "a", [[1.0, 2.0, 3.0, 2.5]], extra={"metrics": lambda i: {"latency_ms": [1.0, 2.0, 3.0, 9.0][i]}}
+    )
     text = compare([run])
     assert "latency_ms (lower is better)" in text
     front = text[text.index("Pareto") :]
@@ -173,15 +213,26 @@ def test_the_page_is_self_contained_and_everything_is_escaped(tmp_path):
     assert "script" not in {t for t, _ in parser.tags} and "i" not in {t for t, _ in parser.tags}
     sources = [a["src"] for t, a in parser.tags if t == "img"]
     assert len(sources) == 1 and "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)
-    assert base64.b64decode(sources[0].split(",")[1]) == written[1].read_bytes() and written[1].read_bytes().startswith(PNG)
+    assert base64.b64decode(sources[0].split(",")[1]) == written[1].read_bytes() and written[1].read_bytes().startswith(
+        PNG
+    )
 
 
 def test_summaries_agree_with_the_runs(tmp_path):
     run = write_run(tmp_path / "a", [[1.0] * 20 + [4.0] * 10, [2.0] * 30], optimum=5.0, test=0.25)
     (section,) = summarise(read_sections([run]))
     (row,) = section["runs"]
-    assert row["evaluations"]["25"]["mean"] == 3.0 and row["evaluations"]["30"]["mean"] == 3.0 and row["test_of_best"]["mean"] == 0.25
-    assert row["best"]["value"] == 4.0 and row["best"]["number"] == 20 and row["best"]["seed"] == "0" and section["optimum"] == 5.0
+    assert (
+        row["evaluations"]["25"]["mean"] == 3.0
+        and row["evaluations"]["30"]["mean"] == 3.0
+        and row["test_of_best"]["mean"] == 0.25
+    )
+    assert (
+        row["best"]["value"] == 4.0
+        and row["best"]["number"] == 20
+        and row["best"]["seed"] == "0"
+        and section["optimum"] == 5.0
+    )
 
 
 def test_the_command_writes_beside_the_run(tmp_path):
@@ -189,13 +240,29 @@ def test_the_command_writes_beside_the_run(tmp_path):
     done = subprocess.run([sys.executable, "-m", "search.report", str(run)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report" / "report.html").is_file() and "0.00002" in done.stdout
-    wrong = subprocess.run([sys.executable, "-m", "search.report", str(tmp_path / "none")], capture_output=True, text=True)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "search.report", str(tmp_path / "none")], capture_output=True, text=True
+    )
     assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
 
 
 def test_reports_read_what_search_run_writes(tmp_path):
-    command = [sys.executable, "-m", "search.run", "--task", "nb201/cifar100", "--ranker", "surrogate", "--budget", "30", "--seeds", "0-1"]
-    done = subprocess.run([*command, "--controls", "random", "--out", str(tmp_path / "run"), "--quiet"], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "search.run",
+        "--task",
+        "nb201/cifar100",
+        "--ranker",
+        "surrogate",
+        "--budget",
+        "30",
+        "--seeds",
+        "0-1",
+    ]
+    done = subprocess.run(
+        [*command, "--controls", "random", "--out", str(tmp_path / "run"), "--quiet"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     (section,) = read_sections([tmp_path / "run"])
     assert section.metric == "val_acc" and section.optimum == pytest.approx(73.493, abs=1e-2) and len(section.runs) == 2

@@ -69,22 +69,47 @@ def test_run_folder_contract(tmp_path, capsys):
     for seed in (0, 1):
         folder = tmp_path / "r" / f"seed-{seed}"
         trials, summary = rows(folder), json.loads((folder / "summary.json").read_text())
-        assert [list(t)[:8] for t in trials] == [["number", "code", "arch", "value", "test", "state", "origin", "seconds"]] * 30
+        assert [list(t)[:8] for t in trials] == [
+            ["number", "code", "arch", "value", "test", "state", "origin", "seconds"]
+        ] * 30
         assert [t["number"] for t in trials] == list(range(30))
         assert {t["state"] for t in trials} == {"COMPLETE"} and len({t["code"] for t in trials}) == 30
         best = max(trials, key=lambda t: t["value"])
         assert summary["best"]["value"] == best["value"] == summary["anytime"][-1]
         assert summary["anytime"] == [max(t["value"] for t in trials[: i + 1]) for i in range(30)]
-        assert (summary["task"], summary["metric"], summary["direction"], summary["budget"]) == ("nb201/cifar100", "val_acc", "maximize", 30)
+        assert (summary["task"], summary["metric"], summary["direction"], summary["budget"]) == (
+            "nb201/cifar100",
+            "val_acc",
+            "maximize",
+            30,
+        )
         assert len(summary["table_sha256"]) == 64 and summary["versions"]["optuna"]
-        assert summary["configuration"]["ranker"] == "surrogate" and summary["ranker"]["fallbacks"] == summary["ranker"]["invalid_answers"] == 0
+        assert (
+            summary["configuration"]["ranker"] == "surrogate"
+            and summary["ranker"]["fallbacks"] == summary["ranker"]["invalid_answers"] == 0
+        )
         assert summary["ranker"]["calls"] == 25 == len((folder / "ranker.jsonl").read_text().splitlines())
 
 
 def test_own_table_minimised_with_a_held_back_metric(tmp_path, table, capsys):
     common = ["--table", str(table), "--metric", "loss", "--ranker", "surrogate", "--budget", "20"]
-    assert search(tmp_path / "a", *common, "--direction", "minimize", "--decisions", "depth,width,kind", "--test-metric", "test_loss") == 0
-    trials, summary = rows(tmp_path / "a" / "seed-0"), json.loads((tmp_path / "a" / "seed-0" / "summary.json").read_text())
+    assert (
+        search(
+            tmp_path / "a",
+            *common,
+            "--direction",
+            "minimize",
+            "--decisions",
+            "depth,width,kind",
+            "--test-metric",
+            "test_loss",
+        )
+        == 0
+    )
+    trials, summary = (
+        rows(tmp_path / "a" / "seed-0"),
+        json.loads((tmp_path / "a" / "seed-0" / "summary.json").read_text()),
+    )
     assert summary["best"]["arch"] == {"depth": 6, "width": 128, "kind": "a"} and summary["best"]["value"] == 0
     assert summary["best"]["test"] == 1.0
     assert [t["test"] for t in trials if t["test"] is not None] == [1.0], "the held-back metric is read once"
@@ -139,7 +164,9 @@ def test_wrong_use_is_one_sentence(tmp_path, table, capsys):
     assert "did you mean nb201/cifar10" in wrong(capsys, "--task", "nb201/cifar1O", *out)
     assert "did you mean loss" in wrong(capsys, *own, "--metric", "los", *out)
     assert "did you mean code" in wrong(capsys, "--table", str(table), "--code-column", "cod", "--metric", "loss", *out)
-    assert "did you mean depth" in wrong(capsys, "--table", str(table), "--decisions", "dept,width,kind", "--metric", "loss", *out)
+    assert "did you mean depth" in wrong(
+        capsys, "--table", str(table), "--decisions", "dept,width,kind", "--metric", "loss", *out
+    )
     assert "36 codes" in wrong(capsys, *own, "--metric", "loss", "--budget", "37", *out)
     assert "did you mean surrogate" in wrong(capsys, *NB201, "--ranker", "surogate", *out)
     assert "did you mean evolution" in wrong(capsys, *NB201, "--sampler", "evolutoin", *out)
@@ -158,7 +185,19 @@ def test_wrong_use_is_one_sentence(tmp_path, table, capsys):
 def test_a_digit_out_of_range_is_one_sentence(tmp_path, capsys):
     path = tmp_path / "odd.csv"
     path.write_text("code,acc\n000,1\n0!0,2\n")
-    said = wrong(capsys, "--table", str(path), "--code-column", "code", "--metric", "acc", "--budget", "1", "--out", str(tmp_path / "o"))
+    said = wrong(
+        capsys,
+        "--table",
+        str(path),
+        "--code-column",
+        "code",
+        "--metric",
+        "acc",
+        "--budget",
+        "1",
+        "--out",
+        str(tmp_path / "o"),
+    )
     assert "0!0" in said or "digit" in said
     with pytest.raises(UserError, match="digit '7' for decision 'edge"):
         load_task("nb201/cifar10").evaluate("000700", 0)
@@ -207,7 +246,13 @@ def test_resumed_at_any_point_is_the_same_run(tmp_path, ranker):
 def test_control_c_prints_the_resume_line_and_the_run_goes_on(tmp_path):
     command = [sys.executable, "-m", "search.run", *NB201, "--ranker", "surrogate", "--budget", "90", "--quiet"]
     subprocess.run([*command, "--out", str(tmp_path / "alone")], cwd=REPOSITORY, check=True, capture_output=True)
-    running = subprocess.Popen([*command, "--out", str(tmp_path / "r")], cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "r")],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     trials = tmp_path / "r" / "seed-0" / "trials.jsonl"
     while running.poll() is None and not (trials.exists() and trials.read_text().count("\n") >= 10):
         time.sleep(0.005)
@@ -227,29 +272,62 @@ def test_two_workers_tell_exactly_the_budget(tmp_path):
 
 
 def test_controls_run_beside_it_at_the_same_budget(tmp_path, capsys):
-    assert search(tmp_path / "r", *NB201, "--ranker", "surrogate", "--budget", "12", "--controls", "random,random-ranker,oracle-ranker") == 0
+    assert (
+        search(
+            tmp_path / "r",
+            *NB201,
+            "--ranker",
+            "surrogate",
+            "--budget",
+            "12",
+            "--controls",
+            "random,random-ranker,oracle-ranker",
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     for name in ("random", "random-ranker", "oracle-ranker"):
         folder = tmp_path / "r" / "controls" / name / "seed-0"
         assert len(rows(folder)) == 12
         assert name in printed
-    warm = [[t["code"] for t in rows(p)[:5]] for p in (tmp_path / "r" / "seed-0", tmp_path / "r" / "controls" / "oracle-ranker" / "seed-0")]
+    warm = [
+        [t["code"] for t in rows(p)[:5]]
+        for p in (tmp_path / "r" / "seed-0", tmp_path / "r" / "controls" / "oracle-ranker" / "seed-0")
+    ]
     assert warm[0] == warm[1], "rankers with the same seed start from the same codes"
 
 
 def test_a_transcript_replays_the_run_without_its_ranker(tmp_path, capsys):
     assert search(tmp_path / "a", *NB201, "--ranker", "surrogate", "--budget", "20", "--seeds", "0-1") == 0
-    assert search(tmp_path / "b", *NB201, "--ranker", f"replay:{tmp_path / 'a'}", "--budget", "20", "--seeds", "0-1") == 0
+    assert (
+        search(tmp_path / "b", *NB201, "--ranker", f"replay:{tmp_path / 'a'}", "--budget", "20", "--seeds", "0-1") == 0
+    )
     for seed in ("seed-0", "seed-1"):
         assert same(tmp_path / "a" / seed) == same(tmp_path / "b" / seed)
-    said = wrong(capsys, *NB201, "--ranker", f"replay:{tmp_path / 'a'}", "--candidates", "8", "--budget", "9", "--quiet", "--out", str(tmp_path / "c"))
+    said = wrong(
+        capsys,
+        *NB201,
+        "--ranker",
+        f"replay:{tmp_path / 'a'}",
+        "--candidates",
+        "8",
+        "--budget",
+        "9",
+        "--quiet",
+        "--out",
+        str(tmp_path / "c"),
+    )
     assert "has no answer for step" in said
-    assert "needs a transcript" in wrong(capsys, *NB201, "--ranker", "replay:nowhere", "--budget", "9", "--out", str(tmp_path / "d"))
+    assert "needs a transcript" in wrong(
+        capsys, *NB201, "--ranker", "replay:nowhere", "--budget", "9", "--out", str(tmp_path / "d")
+    )
 
 
 def test_recipes_arms_and_overrides(tmp_path, monkeypatch):
     recipe = tmp_path / "r.yaml"
-    recipe.write_text("name: mine\ntask: nb201/cifar10\nbudget: 50\nseeds: 0-1\narms:\n  a: {ranker: random}\n  b: {sampler: local}\n")
+    recipe.write_text(
+        "name: mine\ntask: nb201/cifar10\nbudget: 50\nseeds: 0-1\narms:\n  a: {ranker: random}\n  b: {sampler: local}\n"
+    )
     monkeypatch.chdir(tmp_path)
     assert main(["--recipe", str(recipe), "budget=7", "seeds=0", "--quiet"]) == 0
     assert sorted(p.name for p in (tmp_path / "runs" / "mine").iterdir() if p.is_dir()) == ["a", "b"]
@@ -299,15 +377,20 @@ def test_check_says_what_would_run_and_writes_nothing(tmp_path, monkeypatch, cap
 def test_no_torch_for_help_and_for_a_random_ranker(tmp_path):
     for argv in (["--help"], [*NB201, "--ranker", "random", "--budget", "6", "--quiet", "--out", str(tmp_path / "r")]):
         script = (
-            f"import sys\nfrom search.run import main\ntry:\n    main({argv!r})\nexcept SystemExit:\n    pass\n"
-            "heavy = [m for m in ('torch', 'transformers', 'pandas', 'sqlalchemy', 'matplotlib', 'scipy') if m in sys.modules]\nprint(heavy, file=sys.stderr)"
+            f"import sys\nfrom search.run import main\ntry:\n    main({argv!r})\nexcept SystemExit:\n    pass\nheavy ="
+            " [m for m in ('torch', 'transformers', 'pandas', 'sqlalchemy', 'matplotlib', 'scipy') if m in"
+            " sys.modules]\nprint(heavy, file=sys.stderr)"
         )
-        done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, env=os.environ, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, env=os.environ, check=True
+        )
         assert done.stderr.strip().endswith("[]"), done.stderr
 
 
 def test_no_unrestricted_loading_in_the_sources():
-    unsafe = re.compile(r"yaml\.(unsafe_|full_)?load\(|pickle\.loads?\(|torch\.load\((?![^)]*weights_only=True)|\beval\(|\bexec\(|allow_pickle=True")
+    unsafe = re.compile(
+        r"yaml\.(unsafe_|full_)?load\(|pickle\.loads?\(|torch\.load\((?![^)]*weights_only=True)|\beval\(|\bexec\(|allow_pickle=True"
+    )
     for source in [*REPOSITORY.glob("search/**/*.py"), *REPOSITORY.glob("data_builders/**/*.py")]:
         for number, line in enumerate(source.read_text().splitlines(), 1):
             if (found := unsafe.search(line)) and not re.search(r"\.eval\(", line):

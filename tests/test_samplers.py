@@ -1,4 +1,6 @@
-"""Our samplers in ordinary Optuna studies: any storage, optimize and ask/tell, no repeats, the same suggestions after a reload."""
+"""Our samplers in ordinary Optuna studies: any storage, optimize and ask/tell, no repeats, the same suggestions after a
+reload.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ def _quiet():
 
 def objective(trial: optuna.Trial) -> float:
     total = sum((i + 1) * trial.suggest_categorical(f"c{i}", (0, 1, 2)) for i in range(3))
-    return total + abs(trial.suggest_int("n", 2, 12, step=2) - 6) + (trial.suggest_float("x", 0.0, 1.0, step=0.25) - 0.5) ** 2
+    return (
+        total
+        + abs(trial.suggest_int("n", 2, 12, step=2) - 6)
+        + (trial.suggest_float("x", 0.0, 1.0, step=0.25) - 0.5) ** 2
+    )
 
 
 def asked(study: optuna.Study, n: int) -> list[tuple]:
@@ -51,7 +57,9 @@ def test_reloaded_studies_go_on_as_if_never_stopped(name, tmp_path):
     parts = []
     for n in (7, 11, 7):
         storage = JournalStorage(JournalFileBackend(path))
-        parts += asked(optuna.create_study(study_name="s", storage=storage, load_if_exists=True, sampler=MAKERS[name]()), n)
+        parts += asked(
+            optuna.create_study(study_name="s", storage=storage, load_if_exists=True, sampler=MAKERS[name]()), n
+        )
     assert parts == whole
     assert asked(optuna.create_study(sampler=MAKERS[name](1)), 25) != whole
 
@@ -70,7 +78,11 @@ def test_the_sampler_and_our_own_loop_search_alike(name):
     def value(code: str, seed: int = 0) -> float:
         return float(sum(int(c) * (i + 1) for i, c in enumerate(code)) % 11)
 
-    sampler = LMSearcherSampler(SPACE, seed=4, ranker="surrogate") if name == "lmsearcher" else LocalSearchSampler(SPACE, seed=4)
+    sampler = (
+        LMSearcherSampler(SPACE, seed=4, ranker="surrogate")
+        if name == "lmsearcher"
+        else LocalSearchSampler(SPACE, seed=4)
+    )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     codes = []
     for _ in range(30):

@@ -35,7 +35,13 @@ def test_thirty_six_options_fit_and_thirty_seven_do_not():
 
 @pytest.mark.parametrize(
     ("code", "says"),
-    [("33312", "5 digits"), ("333129", "digit '9'"), ("33312A", "digit 'A'"), ("3331234", "7 digits"), ("33312é", "digit")],
+    [
+        ("33312", "5 digits"),
+        ("333129", "digit '9'"),
+        ("33312A", "digit 'A'"),
+        ("3331234", "7 digits"),
+        ("33312é", "digit"),
+    ],
 )
 def test_a_wrong_code_is_named(code, says):
     with pytest.raises(UserError, match=says):
@@ -69,7 +75,13 @@ def test_neighbours_are_all_codes_at_distance_one():
 
 
 def test_inactive_decisions_are_canonicalised_to_zero():
-    space = Space([Decision("layers", (1, 2)), Decision("ffn1", (8, 16)), Decision("ffn2", (8, 16), active=lambda a: a["layers"] == 2)])
+    space = Space(
+        [
+            Decision("layers", (1, 2)),
+            Decision("ffn1", (8, 16)),
+            Decision("ffn2", (8, 16), active=lambda a: a["layers"] == 2),
+        ]
+    )
     assert space.canonical("011") == "010"
     assert space.canonical("111") == "111"
 

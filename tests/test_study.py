@@ -220,7 +220,9 @@ def test_same_seed_same_trials_in_another_process_with_another_hash_seed(ranker)
 
     def trials(hash_seed: str) -> str:
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
-        return subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        ).stdout
 
     runs = {trials("0"), trials("1"), trials("4242")}
     assert len(runs) == 1 and runs != {""}

@@ -92,7 +92,9 @@ def test_optuna_reads_our_journal(journal):
 
 
 def in_child(work) -> str:
-    """Run `work` in a forked child; returns what it answers (so that limits and identities of the child stay its own)."""
+    """Run `work` in a forked child; returns what it answers (so that limits and identities of the child stay its
+    own).
+    """
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

@@ -60,12 +60,14 @@ def test_eight_processes_share_two_hundred_trials(tmp_path):
 def test_workers_end_together_when_the_space_is_exhausted(tmp_path):
     journal = str(tmp_path / "journal.log")
     assert sum(run_workers(journal, 5000, 2)) == 330
-    assert len(Study(SPACE, ranker="random", storage=journal).trials) == 330, "as many as there are multisets of 4 of 8 options"
+    assert len(Study(SPACE, ranker="random", storage=journal).trials) == 330, (
+        "as many as there are multisets of 4 of 8 options"
+    )
 
 
 def test_a_worker_that_dies_gives_its_trial_back(tmp_path):
     journal = str(tmp_path / "journal.log")
-    script = WORKER.replace('    return float(sum(map(int, code)))', '    time.sleep(60)')
+    script = WORKER.replace("    return float(sum(map(int, code)))", "    time.sleep(60)")
     victim = subprocess.Popen([sys.executable, "-c", script, journal, "5"], cwd=REPOSITORY)
     while not (os.path.exists(journal) and b'"op_code":4' in Path(journal).read_bytes()):
         time.sleep(0.01)
@@ -106,9 +108,27 @@ def _postgresql():
     if os.geteuid() == 0:
         os.chown(data, 65534, 65534)
     os.chmod(data, 0o700)
-    subprocess.run([initdb, "-D", str(data), "-U", "searcher", "-A", "trust", "--no-sync"], check=True, capture_output=True, cwd="/", **as_server_user())
+    subprocess.run(
+        [initdb, "-D", str(data), "-U", "searcher", "-A", "trust", "--no-sync"],
+        check=True,
+        capture_output=True,
+        cwd="/",
+        **as_server_user(),
+    )
     port = free_port()
-    options = [server, "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
+    options = [
+        server,
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "fsync=off",
+    ]
     with open(home / "log", "wb") as log:
         process = subprocess.Popen(options, stdout=log, stderr=log, cwd="/", **as_server_user())
     try:
@@ -136,8 +156,22 @@ def test_eight_processes_share_a_postgresql_database(postgresql):
 @pytest.mark.slow
 def test_the_command_line_on_postgresql_with_workers_and_a_second_machine(postgresql, tmp_path):
     def run(out: Path, budget: int) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "search.run", "--task", "nb201/cifar10", "--ranker", "random", "--budget", str(budget), "--storage", postgresql]
-        return subprocess.run([*command, "--workers", "3", "--quiet", "--out", str(out)], cwd=REPOSITORY, capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "search.run",
+            "--task",
+            "nb201/cifar10",
+            "--ranker",
+            "random",
+            "--budget",
+            str(budget),
+            "--storage",
+            postgresql,
+        ]
+        return subprocess.run(
+            [*command, "--workers", "3", "--quiet", "--out", str(out)], cwd=REPOSITORY, capture_output=True, text=True
+        )
 
     first = run(tmp_path / "here" / "shared", 30)
     assert first.returncode == 0, first.stderr
@@ -145,7 +179,10 @@ def test_the_command_line_on_postgresql_with_workers_and_a_second_machine(postgr
     assert second.returncode == 0, second.stderr
     rows = (tmp_path / "there" / "shared" / "seed-0" / "trials.jsonl").read_text().splitlines()
     assert len(rows) == 45
-    assert rows[:30] == [r for r in (tmp_path / "here" / "shared" / "seed-0" / "trials.jsonl").read_text().splitlines()][:30]
+    assert (
+        rows[:30]
+        == [r for r in (tmp_path / "here" / "shared" / "seed-0" / "trials.jsonl").read_text().splitlines()][:30]
+    )
 
 
 def test_a_database_that_is_not_there_is_a_sentence_without_the_password():

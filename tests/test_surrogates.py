@@ -32,7 +32,9 @@ def codes_and_values(n: int, seed: int = 0, noise: float = 0.1) -> tuple[np.ndar
 
 def brute_ridge(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, penalty: float) -> np.ndarray:
     centre = x.mean(axis=0)
-    weights = np.linalg.solve((x - centre).T @ (x - centre) + penalty * np.eye(x.shape[1]), (x - centre).T @ (y - y.mean()))
+    weights = np.linalg.solve(
+        (x - centre).T @ (x - centre) + penalty * np.eye(x.shape[1]), (x - centre).T @ (y - y.mean())
+    )
     return (x_new - centre) @ weights + y.mean()
 
 
@@ -87,7 +89,9 @@ def test_gp_leave_one_out_equals_leaving_one_out():
 
 
 def test_expected_improvement_rises_with_mean_and_with_spread():
-    score = surrogates.expected_improvement(np.array([0.0, 0.5, 0.0, -9.0, -9.5]), np.array([0.1, 0.1, 0.5, 0.1, 0.1]), best=0.6)
+    score = surrogates.expected_improvement(
+        np.array([0.0, 0.5, 0.0, -9.0, -9.5]), np.array([0.1, 0.1, 0.5, 0.1, 0.1]), best=0.6
+    )
     assert score[2] > score[1] > score[0] > score[3] > score[4] and np.isfinite(score).all()
 
 

@@ -99,8 +99,20 @@ def test_evidence_of_the_prior_is_informative():
 
 def test_command_line_writes_rows_answers_and_facts(tmp_path):
     out = tmp_path / "rows.jsonl"
-    command = [sys.executable, "-m", "data_builders.synthetic", "--samples", "300", "--answers", "0.1", "--workers", "1"]
-    done = subprocess.run([*command, "--out", str(out), "--registry", str(tmp_path / "info.json")], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "data_builders.synthetic",
+        "--samples",
+        "300",
+        "--answers",
+        "0.1",
+        "--workers",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "--out", str(out), "--registry", str(tmp_path / "info.json")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     made = [json.loads(line) for line in out.read_text().splitlines()]
     answers = (tmp_path / "rows_answers.jsonl").read_text().splitlines()

@@ -32,7 +32,9 @@ def folder(tmp_path, monkeypatch):
 def same(a, b):
     fields = ("name", "directions", "source", "licence", "sha256", "by_canonical")
     assert all(getattr(a, f) == getattr(b, f) for f in fields)
-    assert a.space.to_dict() == b.space.to_dict() and [d.options for d in a.space.decisions] == [d.options for d in b.space.decisions]
+    assert a.space.to_dict() == b.space.to_dict() and [d.options for d in a.space.decisions] == [
+        d.options for d in b.space.decisions
+    ]
     assert (a.codes == b.codes).all() and list(a.metrics) == list(b.metrics)
     assert all(np.array_equal(a.metrics[m], b.metrics[m], equal_nan=True) for m in a.metrics)
 
@@ -51,7 +53,15 @@ def test_second_load_does_not_build():
     assert built == [1, 1]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:400] + bytes([b[400] ^ 255]) + b[401:], lambda b: b"not a zip"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[: len(b) // 2],
+        lambda b: b"",
+        lambda b: b[:400] + bytes([b[400] ^ 255]) + b[401:],
+        lambda b: b"not a zip",
+    ],
+)
 def test_a_damaged_copy_is_rebuilt(folder, damage):
     cached("toy", "k", make)
     (path,) = folder.glob("*.npz")

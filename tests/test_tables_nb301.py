@@ -14,9 +14,10 @@ from search.tables.nb301 import load
 from search.tasks import load_task
 
 DARTS_V2 = (
-    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), "
-    "('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5], reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), "
-    "('max_pool_3x3', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),"
+    " ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5],"
+    " reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0),"
+    " ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
 )
 
 
@@ -29,7 +30,8 @@ def test_size_of_the_space():
 
 def test_code_of_the_published_darts_cell():
     code = nb301.parse_genotype(DARTS_V2)
-    # normal: nodes 2 and 3 from (0, 1), node 4 from (0, 1), node 5 from (0, 2); reduction: node 3 from (1, 2), 4 from (0, 2), 5 from (1, 2)
+    # normal: nodes 2 and 3 from (0, 1), node 4 from (0, 1), node 5 from (0, 2); reduction: node 3 from (1, 2), 4 from
+    # (0, 2), 5 from (1, 2)
     assert code == "33332325" + "001" + "00020202" + "214"
     assert nb301.parse_genotype(nb301.genotype(code)) == code
     assert nb301.space().decode(code)["reduce_inputs_3"] == "1_2"
@@ -71,7 +73,9 @@ def test_other_texts_are_a_sentence(change, said):
 def test_edge_matrix():
     code = nb301.parse_genotype(DARTS_V2)
     one = nb301.edge_matrix([code]).reshape(28, 7)
-    assert one.sum() == 16 and one[0, 3] == 1 and one[14 + 2 + 1, 0] == 1 and one[14 + 2 + 2, 2] == 1 and one[4].sum() == 0
+    assert (
+        one.sum() == 16 and one[0, 3] == 1 and one[14 + 2 + 1, 0] == 1 and one[14 + 2 + 2, 2] == 1 and one[4].sum() == 0
+    )
 
 
 def test_real_lists(shared_table):
@@ -96,7 +100,13 @@ def run(code, accuracy, **changes):
             if node > 2:
                 config[f"{lead}inputs_node_{kind}_{node}"] = f"{pair[0][1]}_{pair[1][1]}"
     info = [{"val_accuracy": accuracy, "epochs": 98, "model_parameters": 1}]
-    return {"optimized_hyperparamater_config": config | changes, "budget": 100, "info": info, "test_accuracy": accuracy + 1, "runtime": 5000}
+    return {
+        "optimized_hyperparamater_config": config | changes,
+        "budget": 100,
+        "info": info,
+        "test_accuracy": accuracy + 1,
+        "runtime": 5000,
+    }
 
 
 def truth(codes):
@@ -114,7 +124,9 @@ def runs(tmp_path_factory):
         (folder / ("rs" if i % 2 else "de")).mkdir(exist_ok=True)
         (folder / ("rs" if i % 2 else "de") / f"results_{i}.json").write_text(json.dumps(run(code, float(accuracy))))
     (folder / "rs" / "results_again.json").write_text(json.dumps(run(codes[0], 90.0)))
-    (folder / "rs" / "results_big.json").write_text(json.dumps(run(codes[1], 99.0, **{"NetworkSelectorDatasetInfo:darts:layers": 20})))
+    (folder / "rs" / "results_big.json").write_text(
+        json.dumps(run(codes[1], 99.0, **{"NetworkSelectorDatasetInfo:darts:layers": 20}))
+    )
     (folder / "other.json").write_text("{}")
     (folder / "broken.json").write_text("{")
     return folder, codes
@@ -167,7 +179,11 @@ def test_kendall_against_its_definition():
 
 
 def test_wrong_sources_are_a_sentence(tmp_path, runs):
-    for source, said in ((None, "no source was given"), (tmp_path / "x", "does not exist"), (tmp_path, "has no .json runs")):
+    for source, said in (
+        (None, "no source was given"),
+        (tmp_path / "x", "does not exist"),
+        (tmp_path, "has no .json runs"),
+    ):
         with pytest.raises(UserError, match=said):
             load_table("nb301", source)
     (tmp_path / "a.json").write_text("[]")

@@ -22,7 +22,9 @@ def test_published_key():
     assert nbasr.from_nested([[1, 0], [1, 0, 0], [1, 0, 0, 0]]) == EXAMPLE
     assert nbasr.model_key(EXAMPLE) == EXAMPLE_KEY
     chain = [(k, k + 1) for k in range(4)]
-    assert fingerprint(vertex_hashes(chain, [-1, 1, 1, 1, -2])).startswith("f38b7aac")  # what integer degrees would give
+    assert fingerprint(vertex_hashes(chain, [-1, 1, 1, 1, -2])).startswith(
+        "f38b7aac"
+    )  # what integer degrees would give
 
 
 def test_counts():
@@ -42,7 +44,9 @@ def test_canonical_is_the_smallest_code_of_the_model():
 
 def test_decode():
     names = ("op_1", "skip_1_0", "op_2", "skip_2_0", "skip_2_1", "op_3", "skip_3_0", "skip_3_1", "skip_3_2")
-    assert nbasr.space().decode("504013110") == dict(zip(names, ("zero", 0, "conv7d2", 0, 1, "conv7", 1, 1, 0), strict=True))
+    assert nbasr.space().decode("504013110") == dict(
+        zip(names, ("zero", 0, "conv7d2", 0, 1, "conv7", 1, 1, 0), strict=True)
+    )
 
 
 def per(code, seed):
@@ -62,10 +66,19 @@ def folder(tmp_path):
     models = dict.fromkeys(codes)
     for seed in (1234, 1235, 1236):
         rows = [[nbasr.model_key(c), [0.9, per(c, seed), 0.8], per(c, seed) + 0.02, [[0, 0]]] for c in models]
-        header = {"dataset_type": "training", "columns": ["model_hash", "val_per", "test_per", "arch_vec"], "epochs": 40, "seed": seed}
+        header = {
+            "dataset_type": "training",
+            "columns": ["model_hash", "val_per", "test_per", "arch_vec"],
+            "epochs": 40,
+            "seed": seed,
+        }
         write(tmp_path / f"nb-asr-e40-{seed}.pickle", header, rows)
     short = [[nbasr.model_key(c), [0.5], 0.6, [[0, 0]]] for c in models]
-    write(tmp_path / "nb-asr-e5-1234.pickle", {"dataset_type": "training", "columns": [], "epochs": 5, "seed": 1234}, short)
+    write(
+        tmp_path / "nb-asr-e5-1234.pickle",
+        {"dataset_type": "training", "columns": [], "epochs": 5, "seed": 1234},
+        short,
+    )
     latency = {"dataset_type": "benchmarking", "columns": ["model_hash", "latency"], "device": "gtx-1080ti-fp32"}
     write(tmp_path / "nb-asr-bench-gtx-1080ti-fp32.pickle", latency, [[nbasr.model_key(c), 0.04] for c in models])
     static = {"dataset_type": "static", "columns": ["model_hash", "params"]}
@@ -80,7 +93,9 @@ def test_the_folder_becomes_a_table(folder):
         first = nbasr.canonical(code)
         mean = 100 * np.mean([per(first, s) for s in (1234, 1235, 1236)])
         assert table.metrics["val_per"].shape[1] == 3
-        assert table.lookup(code, "val_per") == pytest.approx(mean) and table.lookup(code, "test_per") == pytest.approx(mean + 2)
+        assert table.lookup(code, "val_per") == pytest.approx(mean) and table.lookup(code, "test_per") == pytest.approx(
+            mean + 2
+        )
         assert table.lookup(code, "latency_gtx_1080ti_fp32") == 0.04 and table.lookup(code, "params") == 1000
         assert set(table.directions.values()) == {"minimize"}
 

@@ -16,7 +16,15 @@ from search.tasks import TASKS, load_task
 BEST_TEST = {"cora": 0.8313, "citeseer": 0.7157, "pubmed": 0.7860, "proteins": 0.7926}
 
 
-@pytest.mark.parametrize("dataset", ["cora", "proteins", pytest.param("citeseer", marks=pytest.mark.slow), pytest.param("pubmed", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        "cora",
+        "proteins",
+        pytest.param("citeseer", marks=pytest.mark.slow),
+        pytest.param("pubmed", marks=pytest.mark.slow),
+    ],
+)
 def test_graph_tables(dataset):
     table = load_table(f"graph/{dataset}")
     assert table.metric("test_acc").max() == pytest.approx(BEST_TEST[dataset], abs=5e-5)
@@ -24,7 +32,9 @@ def test_graph_tables(dataset):
     assert table.space.size == (5_625 if dataset == "proteins" else 59_049)
 
 
-@pytest.mark.parametrize(("dataset", "ops", "count"), [("cora", graph.OPS, 26_206), ("proteins", graph.OPS_PROTEINS, 2_021)])
+@pytest.mark.parametrize(
+    ("dataset", "ops", "count"), [("cora", graph.OPS, 26_206), ("proteins", graph.OPS_PROTEINS, 2_021)]
+)
 def test_networks_are_exactly_those_the_benchmark_trained(dataset, ops, count):
     """One trained key per distinct network, and every network but the empty one has one."""
     keys = load_file(package_file("nas-bench-graph", "nas_bench_graph", f"light/{dataset}.bench"))
@@ -57,7 +67,10 @@ def test_graph_numbers_agree_with_the_csv_copy(shared_table):
     table = load_table("graph/citeseer")
     with gzip.open(shared_table("nasbench_graph_8datasets.csv.gz"), "rt") as handle:
         rows = [row for i, row in enumerate(csv.DictReader(handle)) if i % 97 == 0]
-    codes = [str(graph.LINKS.index(r["link"])) + "".join(str(graph.OPS.index(op)) for op in r["ops"].split(",")) for r in rows]
+    codes = [
+        str(graph.LINKS.index(r["link"])) + "".join(str(graph.OPS.index(op)) for op in r["ops"].split(","))
+        for r in rows
+    ]
     places = table.rows(codes)
     assert (places >= 0).all() and len(rows) > 200
     for ours, theirs in (("val_acc", "citeseer_valid"), ("test_acc", "citeseer_test")):

@@ -28,7 +28,13 @@ from search.studies.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE = Space.of_sizes([5] * 6, "toy")
-QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "LLAMAFACTORY_VERBOSITY": "WARN", "TOKENIZERS_PARALLELISM": "false"}
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "HF_HUB_OFFLINE": "1",
+    "LLAMAFACTORY_VERBOSITY": "WARN",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 def value(code: str, seed: int = 0) -> float:
@@ -42,9 +48,14 @@ def write_rows(folder: Path, n: int, seed: int = 0, entries: int = 8) -> None:
     rows = []
     for _ in range(n):
         codes = SPACE.to_codes(SPACE.sample(rng, entries + 10))
-        history = [h._replace(value=value(h.code)) for h in (random_history(SPACE, 1)[0]._replace(code=c) for c in codes[:entries])]
+        history = [
+            h._replace(value=value(h.code))
+            for h in (random_history(SPACE, 1)[0]._replace(code=c) for c in codes[:entries])
+        ]
         prompt = form.render(history, codes[entries:])
-        rows.append({"instruction": prompt.instruction, "input": prompt.input, "output": max(codes[entries:], key=value)})
+        rows.append(
+            {"instruction": prompt.instruction, "input": prompt.input, "output": max(codes[entries:], key=value)}
+        )
     (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     columns = {"prompt": "instruction", "query": "input", "response": "output"}
     (folder / "dataset_info.json").write_text(json.dumps({"toy": {"file_name": "rows.jsonl", "columns": columns}}))
@@ -57,7 +68,14 @@ def environment(**more: str) -> dict[str, str]:
 
 def llamafactory(*arguments: str, timeout: float = 900, **env: str) -> str:
     """Run llamafactory-cli from the repository root; its output, or a failure with the end of it."""
-    done = subprocess.run(["llamafactory-cli", *arguments], cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        ["llamafactory-cli", *arguments],
+        cwd=ROOT,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout + done.stderr
 
@@ -72,7 +90,14 @@ def test_the_tiny_recipe_trains_and_its_model_searches(tmp_path):
     """The README's CPU route in small: the recipe itself with fewer rows, a stamp, a search with the result."""
     write_rows(tmp_path, 192)
     out, base = tmp_path / "model", write_model_folder(tmp_path / "base", "micro")
-    overrides = [f"output_dir={out}", f"dataset_dir={tmp_path}", "dataset=toy", f"model_name_or_path={base}", "warmup_steps=2", "logging_steps=2"]
+    overrides = [
+        f"output_dir={out}",
+        f"dataset_dir={tmp_path}",
+        "dataset=toy",
+        f"model_name_or_path={base}",
+        "warmup_steps=2",
+        "logging_steps=2",
+    ]
     llamafactory("train", "yaml/lmsearcher_tiny.yaml", *overrides, HF_DATASETS_CACHE=str(tmp_path / "cache"))
     logged = losses(out)
     assert len(logged) == 6 and logged[-1] < logged[0] - 0.3
@@ -99,20 +124,50 @@ def wait_for(path: Path, process: subprocess.Popen, seconds: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="DeepSpeed on a CPU needs Linux and g++")
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("g++") is None, reason="DeepSpeed on a CPU needs Linux and g++"
+)
 def test_two_processes_of_zero2_train_are_killed_resume_export_and_serve(tmp_path):
-    """The paper's recipe (ZeRO-2, bf16, accumulation 2) on two CPU processes, killed with SIGKILL after its first checkpoint."""
+    """The paper's recipe (ZeRO-2, bf16, accumulation 2) on two CPU processes, killed with SIGKILL after its first
+    checkpoint.
+    """
     write_rows(tmp_path, 512)
     base, out = write_model(tmp_path / "base", "characters"), tmp_path / "model"
     settings = yaml.safe_load((ROOT / "yaml" / "lmsearcher_8b.yaml").read_text())
-    settings |= {"model_name_or_path": str(base), "dataset": "toy", "dataset_dir": str(tmp_path), "output_dir": str(out), "eval_dataset": None}
-    settings |= {"use_cpu": True, "learning_rate": 3e-3, "per_device_train_batch_size": 4, "save_steps": 8, "logging_steps": 4, "do_eval": False}
-    settings |= {"eval_strategy": "no", "eval_on_each_dataset": False, "dataloader_num_workers": 0, "preprocessing_num_workers": 1, "plot_loss": False}
+    settings |= {
+        "model_name_or_path": str(base),
+        "dataset": "toy",
+        "dataset_dir": str(tmp_path),
+        "output_dir": str(out),
+        "eval_dataset": None,
+    }
+    settings |= {
+        "use_cpu": True,
+        "learning_rate": 3e-3,
+        "per_device_train_batch_size": 4,
+        "save_steps": 8,
+        "logging_steps": 4,
+        "do_eval": False,
+    }
+    settings |= {
+        "eval_strategy": "no",
+        "eval_on_each_dataset": False,
+        "dataloader_num_workers": 0,
+        "preprocessing_num_workers": 1,
+        "plot_loss": False,
+    }
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({k: v for k, v in settings.items() if v is not None}))
     env = environment(FORCE_TORCHRUN="1", NPROC_PER_NODE="2", HF_DATASETS_CACHE=str(tmp_path / "cache"))
     with open(tmp_path / "first.log", "w") as log:
-        first = subprocess.Popen(["llamafactory-cli", "train", str(recipe)], cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+        first = subprocess.Popen(
+            ["llamafactory-cli", "train", str(recipe)],
+            cwd=ROOT,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         try:
             wait_for(out / "checkpoint-8" / "trainer_state.json", first, 1500)
         finally:
@@ -121,7 +176,12 @@ def test_two_processes_of_zero2_train_are_killed_resume_export_and_serve(tmp_pat
     shards = sorted(p.name for p in (out / "checkpoint-8" / "global_step8").glob("*optim_states.pt"))
     assert len(shards) == 2 and all("zero_pp_rank" in s for s in shards), "one optimizer shard per process"
     assert not (out / "model.safetensors").exists(), "the first run was really cut short"
-    two_more = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "HF_DATASETS_CACHE": str(tmp_path / "cache"), "LLAMAFACTORY_VERBOSITY": "INFO"}
+    two_more = {
+        "FORCE_TORCHRUN": "1",
+        "NPROC_PER_NODE": "2",
+        "HF_DATASETS_CACHE": str(tmp_path / "cache"),
+        "LLAMAFACTORY_VERBOSITY": "INFO",
+    }
     output = llamafactory("train", str(recipe), **two_more)
     assert "Resuming training from" in output
     state = json.loads((out / "trainer_state.json").read_text())
@@ -150,7 +210,9 @@ def served_search(chat: Path, budget: int) -> None:
         port = free.getsockname()[1]
     env = environment(API_HOST="127.0.0.1", API_PORT=str(port), API_KEY="k", API_MODEL_NAME="toy", API_VERBOSE="0")
     nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(["llamafactory-cli", "api", str(chat)], cwd=ROOT, env=env, start_new_session=True, **nowhere)
+    server = subprocess.Popen(
+        ["llamafactory-cli", "api", str(chat)], cwd=ROOT, env=env, start_new_session=True, **nowhere
+    )
     url = f"http://127.0.0.1:{port}/v1"
     try:
         for _ in range(600):
@@ -167,7 +229,9 @@ def served_search(chat: Path, budget: int) -> None:
         study = Study(SPACE, ranker=ranker, warmup=3, transcript=lambda s, h: asked.append(s))
         study.run(value, budget)
         assert len({t.code for t in study.trials}) == budget
-        assert all(s.ranking.best in s.candidates and not s.ranking.info["errors"] and s.ranking.tokens > 100 for s in asked)
+        assert all(
+            s.ranking.best in s.candidates and not s.ranking.info["errors"] and s.ranking.tokens > 100 for s in asked
+        )
         ranker.close()
     finally:
         os.environ.pop("LMSEARCHER_API_KEY", None)
@@ -187,7 +251,13 @@ def test_a_pretrained_llama_learns_to_rank_with_lora_and_is_served_and_searches(
     out = tmp_path / "adapter"
     overrides = [f"model_name_or_path={base}", f"output_dir={out}", f"dataset_dir={tmp_path}", "dataset=toy"]
     overrides += ["max_steps=30", "logging_steps=5", "save_steps=30"]
-    llamafactory("train", "yaml/lmsearcher_smollm2_lora.yaml", *overrides, HF_DATASETS_CACHE=str(tmp_path / "cache"), timeout=3000)
+    llamafactory(
+        "train",
+        "yaml/lmsearcher_smollm2_lora.yaml",
+        *overrides,
+        HF_DATASETS_CACHE=str(tmp_path / "cache"),
+        timeout=3000,
+    )
     logged = losses(out)
     assert logged[-1] < logged[0] - 0.2
     write_stamp(out, "paper")

@@ -1,4 +1,6 @@
-"""Every recipe in yaml/ is one that LLaMA-Factory accepts, says what it is, loses no rows and can be resumed and served."""
+"""Every recipe in yaml/ is one that LLaMA-Factory accepts, says what it is, loses no rows and can be resumed and
+served.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def parsed() -> dict[str, str | None]:
     """Every file, every bad variation, and ZeRO-3, through the parser in one process."""
     lines = [f"yaml/{f.name}" for f in FILES] + BAD + [ZERO3]
     command = [sys.executable, "tests/parse_recipes.py", *" -- ".join(lines).split()]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -56,7 +60,9 @@ def test_headers_say_what_how_and_with_what(name):
     header = re.match(r"(?:#.*\n)+", (FOLDER / name).read_text(encoding="utf-8"))
     assert header, f"{name} has no header"
     wanted = ["# What ", "# Launch "] + (["# Override ", "# Paper "] if name in TRAINING else [])
-    missing = [w for w in wanted if w not in header[0]] + ([] if re.search("# (Needs|Memory) ", header[0]) else ["# Memory or # Needs"])
+    missing = [w for w in wanted if w not in header[0]] + (
+        [] if re.search("# (Needs|Memory) ", header[0]) else ["# Memory or # Needs"]
+    )
     assert not missing
     assert f"yaml/{name}" in header[0], "the launch line names the file"
 
@@ -72,7 +78,9 @@ def test_recipes_lose_no_rows_and_can_be_resumed_and_served(name):
     if settings["finetuning_type"] == "lora":
         assert chat["model_name_or_path"] == settings["model_name_or_path"]
     if "tiny" not in name:
-        assert not settings.get("save_only_model") and not settings["overwrite_output_dir"] and settings["save_steps"] > 0
+        assert (
+            not settings.get("save_only_model") and not settings["overwrite_output_dir"] and settings["save_steps"] > 0
+        )
         assert settings.get("eval_dataset") or "smollm2" in name
         assert set(settings.get("eval_dataset", "").split(",")).isdisjoint(settings["dataset"].split(","))
 
@@ -80,13 +88,30 @@ def test_recipes_lose_no_rows_and_can_be_resumed_and_served(name):
 def test_the_papers_settings():
     for name in PAPER_SIZES:
         s = SETTINGS[name]
-        assert (s["num_train_epochs"], s["learning_rate"], s["lr_scheduler_type"], s["warmup_steps"], s["bf16"]) == (1.0, 1e-5, "cosine", 0.1, True)
+        assert (s["num_train_epochs"], s["learning_rate"], s["lr_scheduler_type"], s["warmup_steps"], s["bf16"]) == (
+            1.0,
+            1e-5,
+            "cosine",
+            0.1,
+            True,
+        )
         assert 8 * s["per_device_train_batch_size"] * s["gradient_accumulation_steps"] == 16
         assert s["finetuning_type"] == "full" and s["deepspeed"] == "yaml/ds_z2.json"
-    assert [SETTINGS[n]["model_name_or_path"] for n in PAPER_SIZES] == [f"meta-llama/Llama-{v}" for v in ("3.1-8B", "3.2-3B", "3.2-1B")]
+    assert [SETTINGS[n]["model_name_or_path"] for n in PAPER_SIZES] == [
+        f"meta-llama/Llama-{v}" for v in ("3.1-8B", "3.2-3B", "3.2-1B")
+    ]
     fast = SETTINGS["lmsearcher_8b_fast.yaml"]
     assert fast["neat_packing"] and fast["enable_liger_kernel"] and fast["flash_attn"] == "fa2"
-    same = ("learning_rate", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "dataset", "eval_dataset", "template", "deepspeed")
+    same = (
+        "learning_rate",
+        "num_train_epochs",
+        "warmup_steps",
+        "lr_scheduler_type",
+        "dataset",
+        "eval_dataset",
+        "template",
+        "deepspeed",
+    )
     assert all(fast[k] == SETTINGS["lmsearcher_8b.yaml"][k] for k in same)
 
 

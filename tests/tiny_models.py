@@ -24,7 +24,9 @@ def merging_tokenizer() -> Any:
     vocabulary = {token: i for i, token in enumerate(SPECIAL + CHARACTERS + pieces + numbers)}
     backend = tokenizer.backend_tokenizer
     backend.model = WordLevel(vocabulary, unk_token="<|unk|>")
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[0-9]{1,3}|ab|a1|\n\n|user|assistant|system|[\s\S]"), behavior="isolated")
+    backend.pre_tokenizer = pre_tokenizers.Split(
+        Regex(r"[0-9]{1,3}|ab|a1|\n\n|user|assistant|system|[\s\S]"), behavior="isolated"
+    )
     return tokenizer
 
 

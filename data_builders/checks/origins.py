@@ -61,22 +61,33 @@ def truth_of(origin: Mapping[str, Any]) -> Truth:
         from search.spaces import nb301
 
         return Truth(nb301.space())
-    return Truth(*_space_and_table(name, origin.get("path"), origin.get("code_column"), origin.get("decisions")), metric, direction)
+    return Truth(
+        *_space_and_table(name, origin.get("path"), origin.get("code_column"), origin.get("decisions")),
+        metric,
+        direction,
+    )
 
 
 @lru_cache(maxsize=64)
-def _space_and_table(name: str, path: str | None, code_column: str | None, decisions: str | None) -> tuple[Space, Table]:
+def _space_and_table(
+    name: str, path: str | None, code_column: str | None, decisions: str | None
+) -> tuple[Space, Table]:
     if name in TABLES:
         table = load_table(name, path)
     elif path:
         table = read_table(path, code_column=code_column or None, decisions=decisions.split(",") if decisions else None)
     else:
-        raise UserError(f"table '{name}' is not known and no file is recorded for it - its rows cannot be checked - keep NAME.meta.json beside the rows")
+        raise UserError(
+            f"table '{name}' is not known and no file is recorded for it - its rows cannot be checked - keep"
+            " NAME.meta.json beside the rows"
+        )
     return table.space, table
 
 
 def held_out_tables(names: list[str]) -> list[Table]:
-    """The tables that must not be in the training data; 'nb201' means all of its data sets, 'NAME=PATH' reads a file."""
+    """The tables that must not be in the training data; 'nb201' means all of its data sets, 'NAME=PATH' reads a
+    file.
+    """
     tables = []
     for text in names:
         name, _, path = text.partition("=")
@@ -89,7 +100,9 @@ def held_out_tables(names: list[str]) -> list[Table]:
 
 
 def percent_texts(table: Table) -> list[tuple[str, np.ndarray]]:
-    """(metric, values as a prompt of percentages would print them times 100) of a table's metrics that are percentages."""
+    """(metric, values as a prompt of percentages would print them times 100) of a table's metrics that are
+    percentages.
+    """
     out = []
     for metric in table.metrics:
         values = table.metric(metric)

@@ -37,7 +37,10 @@ MATCHING = 0.9
 
 @dataclass
 class Expectation:
-    """What the rows of one file should be. truths: one per origin; origin, value: each row's origin and candidates' values (or None)."""
+    """What the rows of one file should be.
+
+    truths: one per origin; origin, value: each row's origin and candidates' values (or None).
+    """
 
     format: str
     direct: bool = False
@@ -98,7 +101,9 @@ def check_row(line: str | bytes, number: int, expected: Expectation) -> Finding:
     return found
 
 
-def _check_codes(found: Finding, truth: Truth, pairs: list, candidates: list[str], answer: str, expected: Expectation, number: int) -> None:
+def _check_codes(
+    found: Finding, truth: Truth, pairs: list, candidates: list[str], answer: str, expected: Expectation, number: int
+) -> None:
     texts = [c for c, _ in pairs] + candidates
     if expected.direct or answer not in candidates:
         texts = [*texts, answer]
@@ -166,19 +171,29 @@ def content_index(tables: Iterable[Table]) -> list[tuple[dict[str, int], np.ndar
 
 
 def _same_content(pairs: list[tuple[str, float]], expected: Expectation) -> bool:
-    """Whether nearly all pairs stand in a held-out table, code and number: a leak whatever the file says of its origin."""
+    """Whether nearly all pairs stand in a held-out table, code and number: a leak whatever the file says of its
+    origin.
+    """
     if "tables" not in expected.index:
         expected.index["tables"] = content_index(expected.held_out)
     printed = np.rint(np.array([v for _, v in pairs]) * 100)
     for rows, values in expected.index["tables"]:
         at = np.array([rows.get(c, -1) for c, _ in pairs])
-        if len(at) >= 3 and (at >= 0).mean() >= MATCHING and ((np.abs(values[:, at] - printed) <= 1) & (at >= 0)).mean(axis=1).max() >= MATCHING:
+        if (
+            len(at) >= 3
+            and (at >= 0).mean() >= MATCHING
+            and ((np.abs(values[:, at] - printed) <= 1) & (at >= 0)).mean(axis=1).max() >= MATCHING
+        ):
             return True
     return False
 
 
-def leaking_origins(origins: Sequence[dict[str, Any]], truths: Sequence[Truth], held_out: Sequence[Table]) -> frozenset[int]:
-    """Origins that are held-out tables by name, or whose space and architectures (canonical codes) are a held-out table's."""
+def leaking_origins(
+    origins: Sequence[dict[str, Any]], truths: Sequence[Truth], held_out: Sequence[Table]
+) -> frozenset[int]:
+    """Origins that are held-out tables by name, or whose space and architectures (canonical codes) are a held-out
+    table's.
+    """
     leaks = set()
     for i, (origin, truth) in enumerate(zip(origins, truths)):
         for table in held_out:

@@ -20,11 +20,16 @@ MARGIN = 16  # without a chat template: room for what LLaMA-Factory's own templa
 def load_tokenizer(folder: str | Path) -> Any:
     """The tokenizer of a model folder."""
     if not Path(folder).is_dir():
-        raise UserError(f"tokenizer folder {folder} does not exist - a folder with tokenizer.json is needed - give the model's folder")
+        raise UserError(
+            f"tokenizer folder {folder} does not exist - a folder with tokenizer.json is needed - give the model's"
+            " folder"
+        )
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
-        raise UserError("counting tokens needs transformers - it is not installed - run: pip install transformers") from error
+        raise UserError(
+            "counting tokens needs transformers - it is not installed - run: pip install transformers"
+        ) from error
     return AutoTokenizer.from_pretrained(str(folder))
 
 
@@ -35,13 +40,19 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def token_lengths(path: str | Path, folder: str | Path, most: int | None = None) -> np.ndarray:
-    """Tokens of each row, or of the first `most`; int64 (rows,). The template's share is measured on the first rows and added to all."""
+    """Tokens of each row, or of the first `most`; int64 (rows,).
+
+    The template's share is measured on the first rows and added to all.
+    """
     tokenizer = load_tokenizer(folder)
     rows, out, extra = islice(_texts(Path(path)), most), [], None
     while chunk := list(islice(rows, CHUNK)):
         if extra is None:
             extra = template_tokens(tokenizer, chunk[:PROBED])
-        lengths = [tokenizer(list(part), add_special_tokens=False, return_attention_mask=False)["input_ids"] for part in zip(*chunk)]
+        lengths = [
+            tokenizer(list(part), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+            for part in zip(*chunk)
+        ]
         out.append(np.array([len(p) + len(a) for p, a in zip(*lengths)]) + extra)
     return np.concatenate(out) if out else np.empty(0, dtype=np.int64)
 
@@ -53,7 +64,9 @@ def template_tokens(tokenizer: Any, rows: list[tuple[str, str]]) -> int:
     extra = 0
     for prompt, answer in rows:
         messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        whole = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False)["input_ids"]
+        whole = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False)[
+            "input_ids"
+        ]
         apart = [len(tokenizer(t, add_special_tokens=False)["input_ids"]) for t in (prompt, answer)]
         extra = max(extra, len(whole) - sum(apart))
     return extra

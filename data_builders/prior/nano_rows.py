@@ -1,4 +1,6 @@
-"""Rows of the nano formats from the synthetic prior: evidence about one candidate and its value, or ten candidates and the best."""
+"""Rows of the nano formats from the synthetic prior: evidence about one candidate and its value, or ten candidates and
+the best.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,15 @@ def _row(prompt: str, answer: str) -> dict[str, str]:
 def _answer_row(question: Question, evidence: Evidence, rng: np.random.Generator) -> dict[str, str]:
     """Ten of the candidates in one prompt; the answer is the code of the truly best."""
     pick = rng.choice(len(question.candidates), min(ANSWER_CANDIDATES, len(question.candidates)), replace=False)
-    part = Evidence(evidence.length, evidence.decisions, evidence.options, evidence.spread, evidence.mean[pick], evidence.std[pick], evidence.skill)
+    part = Evidence(
+        evidence.length,
+        evidence.decisions,
+        evidence.options,
+        evidence.spread,
+        evidence.mean[pick],
+        evidence.std[pick],
+        evidence.skill,
+    )
     codes = codes_text(question.candidates[pick])
     return _row(NANO.write(part, codes), code_text(codes[int(np.argmax(question.truth[pick]))]))
 

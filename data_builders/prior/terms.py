@@ -1,4 +1,6 @@
-"""The building blocks of random responses: each takes a generator and a layout and gives a function of int64 codes (n, d) -> (n,)."""
+"""The building blocks of random responses: each takes a generator and a layout and gives a function of int64 codes (n,
+d) -> (n,).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,11 @@ Term = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Layout:
-    """A random space. sizes: options per decision, int64 (d,). group: decisions with the same group share their option list.
-    ordered: whether a group's options are ordered (widths, depths). kind: flat, links (node inputs, then node operations)."""
+    """A random space. sizes: options per decision, int64 (d,). group: decisions with the same group share their option
+    list.
+    ordered: whether a group's options are ordered (widths, depths). kind: flat, links (node inputs, then node
+    operations).
+    """
 
     sizes: np.ndarray
     group: np.ndarray
@@ -76,7 +81,9 @@ def _crossed(rng: np.random.Generator, layout: Layout, order: int, n: int) -> Te
     order = min(order, d)
     near = rng.random() < 0.5
     start = rng.integers(d - order + 1, size=n)
-    picks = start[:, None] + np.arange(order) if near else np.stack([rng.choice(d, order, replace=False) for _ in range(n)])
+    picks = (
+        start[:, None] + np.arange(order) if near else np.stack([rng.choice(d, order, replace=False) for _ in range(n)])
+    )
     top = int(layout.sizes.max())
     table = rng.normal(size=top**order) if rng.random() < 0.25 else None
     tables = [table if table is not None else rng.normal(size=top**order) for _ in range(min(n, 24))]
@@ -90,7 +97,9 @@ def _count(rng: np.random.Generator, layout: Layout) -> Term:
     parts = []
     for option in rng.permutation(layout.sizes[members].max())[: rng.integers(1, 4)]:
         centre, power = rng.random(), rng.choice([0.5, 1.0, 2.0])
-        curve = [lambda c, p=power: c**p, lambda c, m=centre: -((c - m) ** 2), lambda c, m=centre: (c > m) * 1.0][rng.integers(3)]
+        curve = [lambda c, p=power: c**p, lambda c, m=centre: -((c - m) ** 2), lambda c, m=centre: (c > m) * 1.0][
+            rng.integers(3)
+        ]
         parts.append((rng.normal(), option, curve))
     return lambda x: sum(w * f((x[:, members] == o).mean(1)) for w, o, f in parts)
 
@@ -173,7 +182,9 @@ def _cell(rng: np.random.Generator, layout: Layout) -> Term:
 
 
 def _links(rng: np.random.Generator, layout: Layout) -> Term:
-    """Nodes that choose their input: a node's value is its input's plus its operation's, read at the leaves or at the end."""
+    """Nodes that choose their input: a node's value is its input's plus its operation's, read at the leaves or at the
+    end.
+    """
     nodes = len(layout.sizes) // 2
     effects, fade, spread = _options(rng, layout.sizes[-1]), rng.uniform(0.3, 1.0), rng.normal() * 0.5
 

@@ -1,7 +1,9 @@
-"""Rows from the synthetic prior: random spaces with random responses (`data_builders.prior.worlds`). No files are needed.
+"""Rows from the synthetic prior: random spaces with random responses (`data_builders.prior.worlds`). No files are
+needed.
 
-Every group of rows shares a random world, each row has its own pruned subspace of it. A row shows noisy measurements; the
-answer is the candidate that is best without noise. Codes that a depth decision makes equal count as one architecture.
+Every group of rows shares a random world, each row has its own pruned subspace of it. A row shows noisy measurements;
+the answer is the candidate that is best without noise. Codes that a depth decision makes equal count as one
+architecture.
 """
 
 from __future__ import annotations
@@ -22,7 +24,14 @@ from search.errors import UserError
 
 GROUP = 32  # rows that share a world
 PROBE = 64  # masks that decide whether a world's subspaces are large enough
-FACTS = {"table": "synthetic", "metric": "value", "direction": "maximize", "source": "random responses, no real table", "licence": "Apache-2.0", "sha256": ""}
+FACTS = {
+    "table": "synthetic",
+    "metric": "value",
+    "direction": "maximize",
+    "source": "random responses, no real table",
+    "licence": "Apache-2.0",
+    "sha256": "",
+}
 
 
 def same_architecture(world: World, codes: np.ndarray) -> np.ndarray:
@@ -83,7 +92,9 @@ class PriorSource:
 
 
 def measured(world: World, batch: RowBatch, rng: np.random.Generator, direct: bool) -> RowBatch:
-    """The batch with noise on the history (never above the answer of a direct row) and all values on the world's grid."""
+    """The batch with noise on the history (never above the answer of a direct row) and all values on the world's
+    grid.
+    """
     place = np.arange(len(batch.values)) - np.repeat(batch.start, batch.history + batch.candidates)
     shown = place < np.repeat(batch.history, batch.history + batch.candidates)
     values = batch.values.copy()
@@ -105,10 +116,19 @@ def make_source(shape: RowShape, source: str | None = None, encoding: str = "nco
 
 def main() -> int:
     """The command line of `data_builders.synthetic` for the text formats (paper, append, release)."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_arguments(parser, "synthetic", encodings=("ncode",))
     parser.add_argument("--group", type=int, default=GROUP, help=f"rows that share a random world (default {GROUP})")
     args = parser.parse_args()
     if args.group < 1:
         raise UserError(f"--group was given {args.group} - at least 1 - {GROUP} is the default")
-    return run_builder(args, "synthetic", lambda shape: make_source(shape, None, args.encoding, args.group), {"options": {"group": args.group}})
+    return run_builder(
+        args,
+        "synthetic",
+        lambda shape: make_source(shape, None, args.encoding, args.group),
+        {"options": {"group": args.group}},
+    )

@@ -1,4 +1,6 @@
-"""Histories and candidates as a searcher meets them, drawn in random worlds: uniform samples, or the trail of a search."""
+"""Histories and candidates as a searcher meets them, drawn in random worlds: uniform samples, or the trail of a
+search.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ SMALLEST_SPACE = 60
 
 @dataclass(frozen=True)
 class Question:
-    """A ranking question with its truth: codes uint8 (n, d) and (m, d), values float64 (n,) and (m,), higher is better."""
+    """A ranking question with its truth: codes uint8 (n, d) and (m, d), values float64 (n,) and (m,), higher is
+    better.
+    """
 
     world: World
     codes: np.ndarray
@@ -24,8 +28,12 @@ class Question:
     truth: np.ndarray
 
 
-def sample_question(rng: np.random.Generator, candidates: int = 48, most_decisions: int = 48, most_noise: float = 9.0) -> Question:
-    """A random world, a history of 3 to 200 entries (log-uniform) and fresh candidates; the limits serve a curriculum."""
+def sample_question(
+    rng: np.random.Generator, candidates: int = 48, most_decisions: int = 48, most_noise: float = 9.0
+) -> Question:
+    """A random world, a history of 3 to 200 entries (log-uniform) and fresh candidates; the limits serve a
+    curriculum.
+    """
     while True:
         world = sample_world(rng)
         d = len(world.layout.sizes)
@@ -65,7 +73,9 @@ def _uniform(world: World, rng: np.random.Generator, n: int) -> tuple[np.ndarray
 
 
 def _search(world: World, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The trail of a search of some skill: a uniform start, then the pick of small pools of mutants and uniform codes."""
+    """The trail of a search of some skill: a uniform start, then the pick of small pools of mutants and uniform
+    codes.
+    """
     codes, values = _uniform(world, rng, int(rng.integers(5, min(21, n) + 1)))
     blur, share, top = rng.choice([0.1, 0.5, 1.0, 3.0]), rng.choice([0.5, 0.8, 1.0]), int(rng.integers(1, 11))
     batch = max(1, n // 20)
@@ -75,16 +85,22 @@ def _search(world: World, rng: np.random.Generator, n: int) -> tuple[np.ndarray,
         pool = 12 * batch
         parents = codes[np.argsort(-values)[:top]]
         near = mutants(world, rng, parents, int(pool * share))
-        new = _fresh(np.concatenate([near, world.sample(rng, pool - len(near) + 1)]), {r.tobytes() for r in codes}, pool)
+        new = _fresh(
+            np.concatenate([near, world.sample(rng, pool - len(near) + 1)]), {r.tobytes() for r in codes}, pool
+        )
         if not len(new):
             break
         truth = world.observe(new, rng)
-        order = np.argsort(-(truth + rng.normal(size=len(truth)) * blur * (truth.std() + 1e-9)))[: min(batch, n - len(codes))]
+        order = np.argsort(-(truth + rng.normal(size=len(truth)) * blur * (truth.std() + 1e-9)))[
+            : min(batch, n - len(codes))
+        ]
         codes, values = np.concatenate([codes, new[order]]), np.concatenate([values, truth[order]])
     return codes, values
 
 
-def _candidates(world: World, rng: np.random.Generator, codes: np.ndarray, values: np.ndarray, n: int, near: int) -> np.ndarray:
+def _candidates(
+    world: World, rng: np.random.Generator, codes: np.ndarray, values: np.ndarray, n: int, near: int
+) -> np.ndarray:
     """Up to n fresh codes, `near` of them mutants and crossings of the five best entries."""
     seen = {r.tobytes() for r in codes}
     parents = codes[np.argsort(-values)[:5]]

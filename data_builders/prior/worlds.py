@@ -4,9 +4,9 @@
     codes = world.sample(rng, 100)          # uint8 (100, decisions)
     values = world.observe(codes, rng)      # float64 (100,), higher is better
 
-A world is a weighted sum of terms (main effects, options that mean the same in every decision, ordered options, pair and
-triple interactions, counts of an option, cells and link graphs), bent by a shape (saturation, heavy tails), cut by dead
-regions and blurred by noise. Every number below was chosen before any real table was scored with a trained model.
+A world is a weighted sum of terms (main effects, options that mean the same in every decision, ordered options, pair
+and triple interactions, counts of an option, cells and link graphs), bent by a shape (saturation, heavy tails), cut by
+dead regions and blurred by noise. Every number below was chosen before any real table was scored with a trained model.
 """
 
 from __future__ import annotations
@@ -45,7 +45,15 @@ class World:
 def sample_layout(rng: np.random.Generator) -> Layout:
     """A random space of 2 to 48 decisions with 2 to 30 options."""
     u = rng.random()
-    d = int(rng.integers(2, 7) if u < 0.2 else rng.integers(5, 13) if u < 0.75 else rng.integers(12, 25) if u < 0.92 else rng.integers(25, 49))
+    d = int(
+        rng.integers(2, 7)
+        if u < 0.2
+        else rng.integers(5, 13)
+        if u < 0.75
+        else rng.integers(12, 25)
+        if u < 0.92
+        else rng.integers(25, 49)
+    )
     if rng.random() < 0.07 and d >= 4:
         nodes = min(d // 2, 8)
         options = int(rng.integers(2, 10))
@@ -59,7 +67,9 @@ def sample_layout(rng: np.random.Generator) -> Layout:
     if rng.random() < 0.2:
         group = rng.permutation(group)
     wide = rng.random(groups) < 0.06
-    options = np.where(wide, rng.integers(11, 31, groups), np.minimum(2 + rng.geometric(0.3, groups) - (rng.random(groups) < 0.2), 10))
+    options = np.where(
+        wide, rng.integers(11, 31, groups), np.minimum(2 + rng.geometric(0.3, groups) - (rng.random(groups) < 0.2), 10)
+    )
     ordered = rng.random(groups) < rng.choice([0.0, 0.5, 1.0], p=[0.45, 0.35, 0.2])
     return Layout(np.maximum(options, 2)[group].astype(np.int64), group, ordered)
 
@@ -93,14 +103,26 @@ def sample_world(rng: np.random.Generator) -> World:
 
     blurred = float(rng.random() < 0.5)
     spread = float(clean(probe).std() + 1e-9)
-    noise = float(rng.choice([0.0, rng.uniform(0.01, 0.1), rng.uniform(0.1, 0.5), rng.uniform(0.5, 1.5)], p=[0.3, 0.3, 0.3, 0.1]))
+    noise = float(
+        rng.choice([0.0, rng.uniform(0.01, 0.1), rng.uniform(0.1, 0.5), rng.uniform(0.5, 1.5)], p=[0.3, 0.3, 0.3, 0.1])
+    )
     step = spread * rng.uniform(0.02, 0.3) if rng.random() < 0.1 else 0.0
     return World(layout, tuple(names), clean, spread, noise, step, gate)
 
 
 def _recipe(rng: np.random.Generator, layout: Layout) -> list[str]:
     """Which terms a world has: one to four, fitting the layout."""
-    odds = {"main": 0.8, "shared": 1.2, "pairs": 0.7, "triples": 0.3, "count": 0.7, "cell": 0.9, "ordered": 0.0, "bends": 0.0, "chain": 0.0}
+    odds = {
+        "main": 0.8,
+        "shared": 1.2,
+        "pairs": 0.7,
+        "triples": 0.3,
+        "count": 0.7,
+        "cell": 0.9,
+        "ordered": 0.0,
+        "bends": 0.0,
+        "chain": 0.0,
+    }
     if layout.ordered[layout.group].any():
         odds |= {"ordered": 2.0, "bends": 0.7, "chain": 0.6}
     if layout.kind == "links":

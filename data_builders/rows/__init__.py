@@ -1,2 +1,1 @@
 """From codes and values to rows: pools, masks, sampling, variations, mixing and writing."""
-

@@ -19,10 +19,13 @@ from search.prompts.formats import DIRECT_INSTRUCTION, Format
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Rows before rendering. Entries of all rows lie one after another: a row's history in told order, then its candidates.
+    """Rows before rendering. Entries of all rows lie one after another: a row's history in told order, then its
+    candidates.
 
-    texts: uint8 (m, width), the JSON-escaped code of each entry, NUL-padded (`search.prompts.bulk.digit_text` of digits).
-    values: float64 (m,), higher is better; of a candidate: its true value. history, candidates: int64 (rows,) entries a row.
+    texts: uint8 (m, width), the JSON-escaped code of each entry, NUL-padded (`search.prompts.bulk.digit_text` of
+    digits).
+    values: float64 (m,), higher is better; of a candidate: its true value. history, candidates: int64 (rows,) entries a
+    row.
     origin: uint16 (rows,), index into the source's `origins`. counts: what the datasheet adds up (mask_draws, ...).
     """
 
@@ -50,7 +53,9 @@ class RowBatch:
         return np.where(inside, self.values[np.where(inside, at, 0)], np.nan)
 
     def answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """(entry number of each row's best candidate, the first of equals; whether it has equals): int64 (rows,), bool (rows,)."""
+        """(entry number of each row's best candidate, the first of equals; whether it has equals): int64 (rows,), bool
+        (rows,).
+        """
         matrix = self.candidate_matrix()
         best = np.nanargmax(matrix, axis=1)
         ties = (matrix == np.take_along_axis(matrix, best[:, None], axis=1)).sum(axis=1) > 1
@@ -78,7 +83,9 @@ class Source(Protocol):
 
 
 def direct_format(fmt: Format) -> Format:
-    """The format without a candidate list: the model writes a better code itself (the paper's 'w/o task reformulation')."""
+    """The format without a candidate list: the model writes a better code itself (the paper's 'w/o task
+    reformulation').
+    """
     return replace(fmt, name=f"{fmt.name}-direct", instruction=DIRECT_INSTRUCTION if fmt.instruction else "", middle="")
 
 

@@ -18,7 +18,9 @@ def higher_is_better(table: Table, metric: str, direction: str | None = None) ->
     values = table.metric(metric)
     direction = direction or table.directions.get(metric)
     if direction not in ("maximize", "minimize"):
-        raise UserError(f"metric '{metric}' of {table.name} has no known direction - maximize or minimize - give --direction")
+        raise UserError(
+            f"metric '{metric}' of {table.name} has no known direction - maximize or minimize - give --direction"
+        )
     return values if direction == "maximize" else -values
 
 
@@ -34,13 +36,21 @@ def origin(table: Table, metric: str, direction: str | None = None, **more: str)
 
 
 def table_source(
-    name: str, tables: Sequence[Table], metric: str | Sequence[str], shape: RowShape, direction: str | None = None, encoding: str = "ncode", **more: str
+    name: str,
+    tables: Sequence[Table],
+    metric: str | Sequence[str],
+    shape: RowShape,
+    direction: str | None = None,
+    encoding: str = "ncode",
+    **more: str,
 ) -> PoolSource:
     """One source over tables that share their codes (one benchmark, several data sets); each row uses one of them."""
     first = tables[0]
     metrics = [metric] * len(tables) if isinstance(metric, str) else list(metric)
     if any(not np.array_equal(t.codes, first.codes) for t in tables):
-        raise UserError(f"the tables of {name} list different codes - one source needs the same - build them one by one")
+        raise UserError(
+            f"the tables of {name} list different codes - one source needs the same - build them one by one"
+        )
     columns = np.stack([higher_is_better(t, m, direction) for t, m in zip(tables, metrics)])
     texts = code_texts(first.space, first.codes, encoding)
     pool = TablePool(first.space.cardinalities, first.codes, code_classes(first), texts, columns)

@@ -1,7 +1,7 @@
 """Pruned subspaces in bulk: the rule of `Space.prune` (paper section 3.2) for thousands of masks at once.
 
-Options are treated alike by the rule, so a mask is drawn in two steps of the same odds: how many options of each decision
-survive (enough to know the subspace's size), and, for masks that are used, which ones.
+Options are treated alike by the rule, so a mask is drawn in two steps of the same odds: how many options of each
+decision survive (enough to know the subspace's size), and, for masks that are used, which ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Subspaces:
-    """n pruned subspaces. options: uint8 (most options, decisions, n), the surviving ones first; kept: int64 (decisions, n), how many survive."""
+    """n pruned subspaces.
+
+    options: uint8 (most options, decisions, n), the surviving ones first; kept: int64 (decisions, n), how many survive.
+    """
 
     options: np.ndarray
     kept: np.ndarray
@@ -46,7 +49,9 @@ class Subspaces:
 
 def whole_space(sizes: np.ndarray, n: int) -> Subspaces:
     """n times the space itself."""
-    options = np.broadcast_to(np.arange(int(sizes.max()), dtype=np.uint8)[:, None, None], (int(sizes.max()), len(sizes), n)).copy()
+    options = np.broadcast_to(
+        np.arange(int(sizes.max()), dtype=np.uint8)[:, None, None], (int(sizes.max()), len(sizes), n)
+    ).copy()
     return Subspaces(options, np.repeat(np.asarray(sizes, dtype=np.int64)[:, None], n, axis=1))
 
 
@@ -58,7 +63,9 @@ def count_odds(size: int, p_decision: float, p_option: float) -> tuple[float, ..
     return tuple(np.cumsum(odds).tolist())
 
 
-def draw_counts(sizes: np.ndarray, rng: np.random.Generator, n: int, p_decision: float = 0.5, p_option: float = 0.5) -> np.ndarray:
+def draw_counts(
+    sizes: np.ndarray, rng: np.random.Generator, n: int, p_decision: float = 0.5, p_option: float = 0.5
+) -> np.ndarray:
     """How many options of each decision survive in n masks; uint8 (decisions, n)."""
     drawn = rng.random((len(sizes), n), dtype=np.float32)
     counts = np.ones(drawn.shape, dtype=np.uint8)
@@ -77,7 +84,9 @@ def with_options(sizes: np.ndarray, counts: np.ndarray, rng: np.random.Generator
     return Subspaces(np.argsort(keys, axis=0).astype(np.uint8), counts.astype(np.int64))
 
 
-def draw_masks(sizes: np.ndarray, rng: np.random.Generator, n: int, p_decision: float = 0.5, p_option: float = 0.5) -> Subspaces:
+def draw_masks(
+    sizes: np.ndarray, rng: np.random.Generator, n: int, p_decision: float = 0.5, p_option: float = 0.5
+) -> Subspaces:
     """n pruned subspaces of a space with `sizes` options per decision."""
     sizes = np.asarray(sizes, dtype=np.int64)
     return with_options(sizes, draw_counts(sizes, rng, n, p_decision, p_option), rng)
@@ -103,7 +112,10 @@ def first_masks(
 
 
 def first_of_each(row: np.ndarray, key: np.ndarray, keys: int | None, rows: int) -> np.ndarray:
-    """Which entries are the first of their (row, key) in array order; bool (m,). row < rows, key < keys (None: any integers)."""
+    """Which entries are the first of their (row, key) in array order; bool (m,).
+
+    row < rows, key < keys (None: any integers).
+    """
     if keys is None:
         key = np.unique(key, return_inverse=True)[1]
         keys = len(key) + 1

@@ -11,7 +11,9 @@ from data_builders.rows.batch import RowBatch, Source
 
 
 class MixedSource:
-    """Each row comes from one of the sources, drawn with these weights; a row's origin counts through all their origins."""
+    """Each row comes from one of the sources, drawn with these weights; a row's origin counts through all their
+    origins.
+    """
 
     def __init__(self, name: str, sources: Sequence[Source], weights: Sequence[float]):
         self.name, self.sources = name, list(sources)
@@ -34,7 +36,9 @@ def join(batches: Sequence[RowBatch], offsets: Sequence[int]) -> RowBatch:
     counts: Counter = Counter()
     for batch in batches:
         counts.update(batch.counts)
-    values, history, candidates = (np.concatenate([getattr(b, n) for b in batches]) for n in ("values", "history", "candidates"))
+    values, history, candidates = (
+        np.concatenate([getattr(b, n) for b in batches]) for n in ("values", "history", "candidates")
+    )
     origin = np.concatenate([b.origin + o for b, o in zip(batches, offsets)]).astype(np.uint16)
     return RowBatch(texts, values, history, candidates, origin, counts)
 
@@ -43,4 +47,11 @@ def reorder(batch: RowBatch, order: np.ndarray) -> RowBatch:
     """The batch with row order[i] at place i."""
     total = (batch.history + batch.candidates)[order]
     entry = np.repeat(batch.start[order] - (np.cumsum(total) - total), total) + np.arange(int(total.sum()))
-    return RowBatch(batch.texts[entry], batch.values[entry], batch.history[order], batch.candidates[order], batch.origin[order], batch.counts)
+    return RowBatch(
+        batch.texts[entry],
+        batch.values[entry],
+        batch.history[order],
+        batch.candidates[order],
+        batch.origin[order],
+        batch.counts,
+    )

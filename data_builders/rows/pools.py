@@ -1,8 +1,7 @@
 """What rows are drawn from: a finite table, or a space whose codes are looked up or computed as they come.
 
-Both pools speak of entries (integers): `members` finds those of pruned subspaces, `find` those of codes; class_of, codes_of,
-text_of and value_of tell about them. Entries of a LivePool must be kept
-to outlive the next `keep`.
+Both pools speak of entries (integers): `members` finds those of pruned subspaces, `find` those of codes; class_of,
+codes_of, text_of and value_of tell about them. Entries of a LivePool must be kept to outlive the next `keep`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ GRID = 1 << 24  # spaces up to this size get a direct address for every code
 
 
 def crossed(left: tuple[np.ndarray, np.ndarray], right: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """All sums of a row's left and right addresses. Each side: (how many a row has int64 (rows,), addresses int32, row after row)."""
+    """All sums of a row's left and right addresses.
+
+    Each side: (how many a row has int64 (rows,), addresses int32, row after row).
+    """
     (na, a), (nb, b) = left, right
     repeat = np.repeat(nb, na)  # for every left address: how many partners
     first = np.repeat(a, repeat)
@@ -33,7 +35,8 @@ def listed_addresses(spaces: Subspaces, place: np.ndarray) -> tuple[np.ndarray, 
     """(row, address) of every code of the subspaces, rows ascending; address = sum of option * place."""
     alive = np.arange(spaces.options.shape[0]) < spaces.kept[:, :, None]  # (decisions, rows, options)
     parts = [
-        (spaces.kept[i], (spaces.options[:, i, :].T[alive[i]].astype(np.int32) * np.int32(place[i])).astype(np.int32)) for i in range(len(place))
+        (spaces.kept[i], (spaces.options[:, i, :].T[alive[i]].astype(np.int32) * np.int32(place[i])).astype(np.int32))
+        for i in range(len(place))
     ]
     while len(parts) > 1:
         parts = [crossed(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
@@ -56,7 +59,9 @@ def drawn_digits(spaces: Subspaces, rng: np.random.Generator, each: int) -> np.n
 
 
 def amounts(spaces: Subspaces, need: np.ndarray, surplus: float) -> tuple[np.ndarray, int]:
-    """(which subspaces are listed whole: up to 2 surplus * need codes and 4096 at most; how many codes are drawn from each other one)."""
+    """(which subspaces are listed whole: up to 2 surplus * need codes and 4096 at most; how many codes are drawn from
+    each other one).
+    """
     return spaces.size <= np.minimum(2 * surplus * need, ENUMERATE), int(surplus * need.max(initial=0)) + 64
 
 
@@ -71,7 +76,9 @@ def distinct_in_rows(row: np.ndarray, keys: np.ndarray, n_keys: int | None, rows
     if n_keys is not None and n_keys * rows < 1 << 32:
         slot = row.astype(np.uint32) * np.uint32(n_keys) + keys.astype(np.uint32)
         slot.sort()
-        return np.bincount((slot[np.append(True, slot[1:] != slot[:-1])] if len(slot) else slot) // np.uint32(n_keys), minlength=rows)
+        return np.bincount(
+            (slot[np.append(True, slot[1:] != slot[:-1])] if len(slot) else slot) // np.uint32(n_keys), minlength=rows
+        )
     return np.bincount(row[first_of_each(row, keys, n_keys, rows)], minlength=rows)
 
 
@@ -92,9 +99,13 @@ def in_random_order(
 
 
 class TablePool:
-    """A finite table: codes uint8 (n, d), their classes by canonical code, texts uint8 (n, width), columns float64 (columns, n)."""
+    """A finite table: codes uint8 (n, d), their classes by canonical code, texts uint8 (n, width), columns float64
+    (columns, n).
+    """
 
-    def __init__(self, sizes: np.ndarray, codes: np.ndarray, classes: np.ndarray, texts: np.ndarray, columns: np.ndarray):
+    def __init__(
+        self, sizes: np.ndarray, codes: np.ndarray, classes: np.ndarray, texts: np.ndarray, columns: np.ndarray
+    ):
         self.sizes, self.codes, self.texts, self.columns = np.asarray(sizes, dtype=np.int64), codes, texts, columns
         self.classes, self.n_classes = classes.astype(np.int32), int(classes.max()) + 1
         self.complete = not np.isnan(columns).any()
@@ -119,7 +130,9 @@ class TablePool:
         """How many different architectures have a value in this column."""
         return len(np.unique(self.classes[~np.isnan(self.columns[column])]))
 
-    def members(self, spaces: Subspaces | None, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def members(
+        self, spaces: Subspaces | None, rng: np.random.Generator, need: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(row, entry) pairs, rows ascending, codes that the table lacks left out; spaces None: of the whole table."""
         if spaces is None:
             return self._whole(rng, need)
@@ -179,12 +192,22 @@ class TablePool:
 
 
 class LivePool:
-    """A space too large to list. keys: uint8 (m, d) -> int64 (m,), equal for equal architectures, -1 where there is none;
-    values: (column, codes, keys) -> float64 (m,), asked only for the entries that are used; text: codes -> uint8 (m, width).
+    """A space too large to list. keys: uint8 (m, d) -> int64 (m,), equal for equal architectures, -1 where there is
+    none;
+    values: (column, codes, keys) -> float64 (m,), asked only for the entries that are used; text: codes -> uint8 (m,
+    width).
     surplus: how many codes are drawn for each one needed, more where many codes share a key or have none."""
 
-    def __init__(self, sizes: np.ndarray, keys: Callable, values: Callable, text: Callable = digit_text, surplus: float = 4.0):
-        self.sizes, self.keys, self.values, self.text, self.surplus = np.asarray(sizes, dtype=np.int64), keys, values, text, surplus
+    def __init__(
+        self, sizes: np.ndarray, keys: Callable, values: Callable, text: Callable = digit_text, surplus: float = 4.0
+    ):
+        self.sizes, self.keys, self.values, self.text, self.surplus = (
+            np.asarray(sizes, dtype=np.int64),
+            keys,
+            values,
+            text,
+            surplus,
+        )
         self.n_classes, self.complete = None, True
         self.begin()
 
@@ -196,7 +219,10 @@ class LivePool:
     def keep(self, entry: np.ndarray) -> np.ndarray:
         """Keep these entries and forget all others that were not kept; returns their new numbers."""
         codes, keys = self._codes[entry], self._keys[entry]
-        self._codes, self._keys = np.concatenate([self._codes[: self._kept], codes]), np.concatenate([self._keys[: self._kept], keys])
+        self._codes, self._keys = (
+            np.concatenate([self._codes[: self._kept], codes]),
+            np.concatenate([self._keys[: self._kept], keys]),
+        )
         self._kept += len(entry)
         return np.arange(self._kept - len(entry), self._kept)
 
@@ -204,7 +230,9 @@ class LivePool:
         """An upper bound: the size of the space."""
         return int(min(np.prod(self.sizes.astype(np.float64)), 1e18))
 
-    def members(self, spaces: Subspaces | None, rng: np.random.Generator, need: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def members(
+        self, spaces: Subspaces | None, rng: np.random.Generator, need: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(row, entry) pairs, rows ascending; spaces None: of the whole space."""
         spaces = whole_space(self.sizes, len(need)) if spaces is None else spaces
         listed, each = amounts(spaces, need, self.surplus)
@@ -280,7 +308,9 @@ def _bit_mask(allowed: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def code_keys(codes: np.ndarray) -> np.ndarray:
-    """A 63-bit number per code, different for different codes (up to one chance in 2**63); uint8 (n, d) -> int64 (n,)."""
+    """A 63-bit number per code, different for different codes (up to one chance in 2**63); uint8 (n, d) -> int64
+    (n,).
+    """
     key = np.full(len(codes), 0x9E3779B97F4A7C15, dtype=np.uint64)
     for column in codes.T:
         key = (key ^ (column.astype(np.uint64) + np.uint64(1))) * np.uint64(0xD6E8FEB86659FD93)

@@ -55,7 +55,9 @@ class RowShape:
 
 
 class PoolSource:
-    """Rows from a pool with one or more value columns (data sets, metrics); each row uses one column, drawn uniformly."""
+    """Rows from a pool with one or more value columns (data sets, metrics); each row uses one column, drawn
+    uniformly.
+    """
 
     def __init__(self, name: str, pool: TablePool | LivePool, origins: Sequence[dict], shape: RowShape):
         self.name, self.pool, self.origins, self.shape = name, pool, list(origins), shape
@@ -63,7 +65,10 @@ class PoolSource:
             have, least = pool.distinct(column), int(shape.enough(np.array([shape.most]))[0])
             if have < least:
                 what = origin.get("table", name)
-                raise UserError(f"{what} has {have} distinct architectures - a row needs up to {least} - ask for less with --history and --candidates")
+                raise UserError(
+                    f"{what} has {have} distinct architectures - a row needs up to {least} - ask for less with"
+                    " --history and --candidates"
+                )
 
     def batch(self, rng: np.random.Generator, rows: int) -> RowBatch:
         """The next rows; see the module's docstring."""
@@ -92,25 +97,38 @@ class PoolSource:
             counts["subspaces_too_small"] += int((~enough).sum())
             if counts["subspaces_too_small"] > MOST_SPARSE and not got.any():
                 raise UserError(
-                    f"{MOST_SPARSE} pruned subspaces of {self.name} held too few of its architectures - the table covers too little of its space for pruning - "
-                    "use --no-pruning, --small shrink or shorter rows with --history"
+                    f"{MOST_SPARSE} pruned subspaces of {self.name} held too few of its architectures - the table"
+                    " covers too little of its space for pruning - use --no-pruning, --small shrink or shorter rows"
+                    " with --history"
                 )
         counts["mask_draws"] += int(drawn.sum())
         counts["history_shrunk"] += int((got < wanted).sum())
         return self._rows(rng, chosen, got, column, spaces, counts)
 
-    def _masks(self, rng: np.random.Generator, pending: np.ndarray, wanted: np.ndarray, drawn: np.ndarray, spaces: Subspaces) -> np.ndarray:
+    def _masks(
+        self, rng: np.random.Generator, pending: np.ndarray, wanted: np.ndarray, drawn: np.ndarray, spaces: Subspaces
+    ) -> np.ndarray:
         """The rows that have a mask to try; their subspaces are put into `spaces`."""
         if not self.shape.pruning:
             drawn[pending] += 1
             if drawn[pending].max() > 100:
-                raise UserError(f"{self.name} gives no {wanted.max()} different architectures at once - it is too sparse - use --history with less")
+                raise UserError(
+                    f"{self.name} gives no {wanted.max()} different architectures at once - it is too sparse - use"
+                    " --history with less"
+                )
             return pending
         while True:
             seen = int(drawn.sum())  # as many tries as the odds so far ask for
             hits = 1 + int((drawn > 0).sum() - (drawn[pending] > 0).sum())
             tries = min(max(FIRST_TRIES, 2 * seen // hits), MOST_TRIES) if seen else FIRST_TRIES
-            new, found, n = first_masks(self.pool.sizes, rng, self.shape.enough(wanted[pending]), tries, self.shape.p_decision, self.shape.p_option)
+            new, found, n = first_masks(
+                self.pool.sizes,
+                rng,
+                self.shape.enough(wanted[pending]),
+                tries,
+                self.shape.p_decision,
+                self.shape.p_option,
+            )
             drawn[pending] += n
             if drawn[pending].max() > MOST_DRAWS:
                 raise UserError(
@@ -122,9 +140,17 @@ class PoolSource:
                 return pending[found]
 
     def _distinct(
-        self, rng: np.random.Generator, tried: np.ndarray, row: np.ndarray, entry: np.ndarray, wanted: np.ndarray, column: np.ndarray
+        self,
+        rng: np.random.Generator,
+        tried: np.ndarray,
+        row: np.ndarray,
+        entry: np.ndarray,
+        wanted: np.ndarray,
+        column: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(row, entry) pairs of the rows with enough architectures, one code of each, in random order; which rows; how many each has."""
+        """(row, entry) pairs of the rows with enough architectures, one code of each, in random order; which rows; how
+        many each has.
+        """
         if not self.pool.complete:
             known = ~np.isnan(self.pool.value_of(column[tried][row], entry))
             row, entry = row[known], entry[known]
@@ -132,7 +158,11 @@ class PoolSource:
         amount = distinct_in_rows(row, keys, self.pool.n_classes, len(tried))
         enough = amount >= self.shape.enough(wanted[tried])
         keep = enough[row]
-        return *in_random_order(row[keep], entry[keep], keys[keep], self.pool.n_classes, len(tried), rng), enough, amount
+        return (
+            *in_random_order(row[keep], entry[keep], keys[keep], self.pool.n_classes, len(tried), rng),
+            enough,
+            amount,
+        )
 
     def _values(self, chosen: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Values of a matrix of entries, NaN where there is none."""
@@ -141,7 +171,15 @@ class PoolSource:
         values[inside] = self.pool.value_of(np.broadcast_to(column[:, None], chosen.shape)[inside], chosen[inside])
         return values
 
-    def _rows(self, rng: np.random.Generator, chosen: np.ndarray, got: np.ndarray, column: np.ndarray, spaces: Subspaces, counts: Counter) -> RowBatch:
+    def _rows(
+        self,
+        rng: np.random.Generator,
+        chosen: np.ndarray,
+        got: np.ndarray,
+        column: np.ndarray,
+        spaces: Subspaces,
+        counts: Counter,
+    ) -> RowBatch:
         shape, n = self.shape, len(got)
         history = got - shape.candidates
         values = self._values(chosen, column)
@@ -159,7 +197,9 @@ class PoolSource:
             values = shuffled(values, history, rng)
         candidates = np.full(n, 1 if shape.direct else shape.candidates)
         inside = np.arange(chosen.shape[1]) < (history + candidates)[:, None]
-        return RowBatch(self.pool.text_of(chosen[inside]), values[inside], history, candidates, column.astype(np.uint16), counts)
+        return RowBatch(
+            self.pool.text_of(chosen[inside]), values[inside], history, candidates, column.astype(np.uint16), counts
+        )
 
 
 def _best_last(chosen: np.ndarray, values: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

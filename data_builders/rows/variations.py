@@ -12,11 +12,15 @@ MUTANT_TRIES = 8  # mutants drawn per mutant wanted
 
 
 def better_than_all(values: np.ndarray, candidates: int) -> np.ndarray:
-    """Rows that cannot be `direct` rows: so many equals of the best that the history would lose entries; bool (rows,)."""
+    """Rows that cannot be `direct` rows: so many equals of the best that the history would lose entries; bool
+    (rows,).
+    """
     return (values == np.nanmax(values, axis=1, keepdims=True)).sum(axis=1) > candidates
 
 
-def told_order(chosen: np.ndarray, values: np.ndarray, history: np.ndarray, descending: bool) -> tuple[np.ndarray, np.ndarray]:
+def told_order(
+    chosen: np.ndarray, values: np.ndarray, history: np.ndarray, descending: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Each row's history sorted by value; what follows it stays in place."""
     place = np.arange(values.shape[1], dtype=np.float64)
     late = place >= history[:, None]
@@ -33,7 +37,14 @@ def shuffled(values: np.ndarray, history: np.ndarray, rng: np.random.Generator) 
 
 
 def mutant_candidates(
-    pool, chosen: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: int, column: np.ndarray, spaces: Subspaces, rng: np.random.Generator
+    pool,
+    chosen: np.ndarray,
+    values: np.ndarray,
+    history: np.ndarray,
+    candidates: int,
+    column: np.ndarray,
+    spaces: Subspaces,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Half the candidates replaced by one-digit mutants of the best history entries, inside the row's subspace.
 
@@ -44,7 +55,11 @@ def mutant_candidates(
     shown = np.arange(values.shape[1]) < history[:, None]
     best = np.argsort(np.where(shown, -values, np.inf), axis=1, kind="stable")[:, :TOP]
     tries = half * MUTANT_TRIES
-    parent = np.take_along_axis(chosen, np.take_along_axis(best, (rng.random((rows, tries)) * np.minimum(history, TOP)[:, None]).astype(int), axis=1), axis=1)
+    parent = np.take_along_axis(
+        chosen,
+        np.take_along_axis(best, (rng.random((rows, tries)) * np.minimum(history, TOP)[:, None]).astype(int), axis=1),
+        axis=1,
+    )
     row = np.repeat(np.arange(rows), tries)
     mutants = _mutated(pool.codes_of(parent.ravel()), row, spaces, rng)
     entry = np.where(mutants[1], pool.find(mutants[0]), -1)
@@ -73,13 +88,19 @@ def _fresh(pool, parts: list[tuple[np.ndarray, np.ndarray]], rows: int) -> np.nd
     return first_of_each(row, pool.class_of(entry), pool.n_classes, rows)
 
 
-def _mutated(codes: np.ndarray, row: np.ndarray, spaces: Subspaces, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One digit of each code changed to another surviving option of the row's mask; (codes, whether a change was possible)."""
+def _mutated(
+    codes: np.ndarray, row: np.ndarray, spaces: Subspaces, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One digit of each code changed to another surviving option of the row's mask; (codes, whether a change was
+    possible).
+    """
     options, kept = spaces.options, spaces.kept
     free = kept > 1
     n_free = free.sum(axis=0)
     free_first = np.argsort(~free, axis=0, kind="stable")
-    which = free_first[np.minimum((rng.random(len(row)) * n_free[row]).astype(int), np.maximum(n_free[row] - 1, 0)), row]
+    which = free_first[
+        np.minimum((rng.random(len(row)) * n_free[row]).astype(int), np.maximum(n_free[row] - 1, 0)), row
+    ]
     n = kept[which, row]
     at = (options[:, which, row] == codes[np.arange(len(row)), which]).argmax(axis=0)
     step = 1 + np.minimum((rng.random(len(row)) * (n - 1)).astype(int), np.maximum(n - 2, 0))

@@ -1,8 +1,8 @@
 """Writes rows: in parallel, the same bytes whatever the number of workers, whole or not at all, resumable.
 
 Row r belongs to batch r // 256, and batch b is a function of (seed, b) alone. Finished tasks are appended in order to
-`.NAME.work/` beside the output together with a journal; the files get their names when everything is there. A run that was
-killed continues after the last whole task of its journal.
+`.NAME.work/` beside the output together with a journal; the files get their names when everything is there. A run that
+was killed continues after the last whole task of its journal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ TASK = 1024  # rows a worker hands back at once
 
 @dataclass(frozen=True)
 class Job:
-    """What is written: rows [first, last) of the endless stream of (source, seed) in a format. `plan` identifies it on disk."""
+    """What is written: rows [first, last) of the endless stream of (source, seed) in a format.
+
+    `plan` identifies it on disk.
+    """
 
     source: Source
     seed: int
@@ -90,8 +93,12 @@ def without_candidates(batch: RowBatch) -> RowBatch:
     """The batch with history entries only."""
     inside = np.ones(len(batch.values), dtype=bool)
     at = np.repeat(batch.start + batch.history, batch.candidates)
-    inside[at + np.arange(len(at)) - np.repeat(np.cumsum(batch.candidates) - batch.candidates, batch.candidates)] = False
-    return RowBatch(batch.texts[inside], batch.values[inside], batch.history, np.zeros_like(batch.candidates), batch.origin)
+    inside[at + np.arange(len(at)) - np.repeat(np.cumsum(batch.candidates) - batch.candidates, batch.candidates)] = (
+        False
+    )
+    return RowBatch(
+        batch.texts[inside], batch.values[inside], batch.history, np.zeros_like(batch.candidates), batch.origin
+    )
 
 
 def task_lines(job: Job, fmt: Format, task: int) -> tuple[bytes, bytes, Counter]:
@@ -146,7 +153,9 @@ class Work:
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another process is building {out} - one at a time can - wait for it or choose another --out") from None
+            raise UserError(
+                f"another process is building {out} - one at a time can - wait for it or choose another --out"
+            ) from None
         self.rows, self.truth, self.journal = (self.folder / n for n in ("rows", "truth", "journal"))
         kept = self.folder / "plan.json"
         text = json.dumps(plan, sort_keys=True)
@@ -199,7 +208,13 @@ def write_rows(job: Job, out: str | Path, workers: int, progress: bool = True) -
     KeyboardInterrupt passes through after nothing visible was left behind; the same call continues the work.
     """
     out = Path(out)
-    plan = {**job.plan, "format": job.format, "format_hash": format_hash(job.format), "rows": [job.first, job.last], "seed": job.seed}
+    plan = {
+        **job.plan,
+        "format": job.format,
+        "format_hash": format_hash(job.format),
+        "rows": [job.first, job.last],
+        "seed": job.seed,
+    }
     plan["origins"] = job.source.origins
     work = Work(out, plan)
     done = False
@@ -207,19 +222,37 @@ def write_rows(job: Job, out: str | Path, workers: int, progress: bool = True) -
         tasks = range(job.first // TASK, (job.last - 1) // TASK + 1)
         task, counts, digest = work.resume(tasks.start)
         with open(work.rows, "ab") as rows, open(work.truth, "ab") as truth, open(work.journal, "ab") as journal:
-            with tqdm(total=job.last - job.first, initial=counts["rows"], unit="row", unit_scale=True, desc=out.name, disable=not progress) as bar:
+            with tqdm(
+                total=job.last - job.first,
+                initial=counts["rows"],
+                unit="row",
+                unit_scale=True,
+                desc=out.name,
+                disable=not progress,
+            ) as bar:
                 for lines, records, more in _results(job, range(task, tasks.stop), workers):
                     for handle, block in ((rows, lines), (truth, records)):
                         handle.write(block)
                         handle.flush()
-                    entry = {"task": task, "bytes": [len(lines), len(records)], "crc": [crc32(lines), crc32(records)], "counts": more}
+                    entry = {
+                        "task": task,
+                        "bytes": [len(lines), len(records)],
+                        "crc": [crc32(lines), crc32(records)],
+                        "counts": more,
+                    }
                     journal.write(json.dumps(entry).encode() + b"\n")
                     journal.flush()
                     digest.update(lines)
                     counts.update(more)
                     task += 1
                     bar.update(more["rows"])
-        meta = {"file": out.name, "bytes": work.rows.stat().st_size, "sha256": digest.hexdigest(), **plan, "counts": dict(sorted(counts.items()))}
+        meta = {
+            "file": out.name,
+            "bytes": work.rows.stat().st_size,
+            "sha256": digest.hexdigest(),
+            **plan,
+            "counts": dict(sorted(counts.items())),
+        }
         _publish(work, job, out, meta)
         done = True
         return meta
@@ -232,7 +265,10 @@ def _publish(work: Work, job: Job, out: Path, meta: dict[str, Any]) -> None:
     header = np.lib.format
     named = work.folder / "truth.npy"
     with open(named, "wb") as target, open(work.truth, "rb") as records:
-        header.write_array_header_1_0(target, {"descr": header.dtype_to_descr(job.record), "fortran_order": False, "shape": (job.last - job.first,)})
+        header.write_array_header_1_0(
+            target,
+            {"descr": header.dtype_to_descr(job.record), "fortran_order": False, "shape": (job.last - job.first,)},
+        )
         shutil.copyfileobj(records, target)
     out.unlink(missing_ok=True)
     os.replace(named, truth_path(out))

@@ -1,2 +1,1 @@
 """What the command line of `search.run` is made of: options, plan, assembly, workers and console."""
-

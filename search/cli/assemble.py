@@ -28,7 +28,10 @@ def build_task(settings: Mapping[str, Any]) -> Task:
             options["metric"] = settings["metric"]
         task = load_task(settings["task"], **options)
         if settings["direction"] and settings["direction"] != task.direction:
-            raise UserError(f"--direction {settings['direction']} was given - task {task.name} is to {task.direction} {task.metric} - leave it out")
+            raise UserError(
+                f"--direction {settings['direction']} was given - task {task.name} is to {task.direction} {task.metric}"
+                " - leave it out"
+            )
         return task
     from search.tables.columns import read_table
     from search.tasks.tabular import TableTask
@@ -37,7 +40,9 @@ def build_task(settings: Mapping[str, Any]) -> Task:
     if isinstance(decisions, str):
         decisions = [d.strip() for d in decisions.split(",") if d.strip()]
     if settings["code_column"] and decisions:
-        raise UserError("both --code-column and --decisions were given - exactly one says where the architecture is - leave one out")
+        raise UserError(
+            "both --code-column and --decisions were given - exactly one says where the architecture is - leave one out"
+        )
     table = read_table(settings["table"], code_column=settings["code_column"], decisions=decisions or None)
     return TableTask(table, settings["metric"], settings["direction"], settings["test_metric"])
 
@@ -81,19 +86,33 @@ def transcript_of(settings: Mapping[str, Any], folder: Path) -> Callable[[Sugges
     """Writes what the ranker was asked and answered into the folder; None for rankers whose answers are no news."""
     if settings["ranker"] in (None, "random", "oracle"):
         return None
-    return lambda suggestion, history: append(folder / TRANSCRIPT, transcript_line(history, suggestion.candidates, suggestion.ranking))
+    return lambda suggestion, history: append(
+        folder / TRANSCRIPT, transcript_line(history, suggestion.candidates, suggestion.ranking)
+    )
 
 
-def build_study(settings: Mapping[str, Any], task: Task, rankers: Rankers, seed: int, storage: str | Path, folder: Path) -> Study:
+def build_study(
+    settings: Mapping[str, Any], task: Task, rankers: Rankers, seed: int, storage: str | Path, folder: Path
+) -> Study:
     """The study of one seed, on its storage; the ranker's transcript goes to the folder."""
     ranker = None
     if settings["sampler"] == "lmsearcher":
         ranker = rankers.get(settings["ranker"], seed, settings["format"])
     return Study(
-        task.space, direction=task.direction, storage=storage, name=study_name(settings, seed), sampler=settings["sampler"], ranker=ranker, seed=seed,
-        proposal=settings["proposal"], candidates=settings["candidates"], warmup=settings["warmup"], feasible=task.feasible,
-        repeats=settings["allow_repeats"], transcript=transcript_of(settings, folder),
-    )  # fmt: skip
+        task.space,
+        direction=task.direction,
+        storage=storage,
+        name=study_name(settings, seed),
+        sampler=settings["sampler"],
+        ranker=ranker,
+        seed=seed,
+        proposal=settings["proposal"],
+        candidates=settings["candidates"],
+        warmup=settings["warmup"],
+        feasible=task.feasible,
+        repeats=settings["allow_repeats"],
+        transcript=transcript_of(settings, folder),
+    )
 
 
 def study_name(settings: Mapping[str, Any], seed: int) -> str:
@@ -121,4 +140,8 @@ class TaskEvaluate:
 def reachable(task: Task) -> int:
     """How many codes can be evaluated at all: those of the space, or those that the table has a value for."""
     values = getattr(task, "values", None)
-    return task.space.size if task.table is None or values is None else min(task.space.size, int(np.isfinite(values).sum()))
+    return (
+        task.space.size
+        if task.table is None or values is None
+        else min(task.space.size, int(np.isfinite(values).sum()))
+    )

@@ -22,12 +22,23 @@ class Bar:
         self.maximize = study.store.direction == "maximize"
         self.best = study.best.value if study.best else None
         told = sum(t.state != "RUNNING" for t in study.trials)
-        self.bar = tqdm(total=budget, initial=told, desc=label, unit="trial", file=sys.stderr, disable=quiet, mininterval=0.5, dynamic_ncols=True)
+        self.bar = tqdm(
+            total=budget,
+            initial=told,
+            desc=label,
+            unit="trial",
+            file=sys.stderr,
+            disable=quiet,
+            mininterval=0.5,
+            dynamic_ncols=True,
+        )
         self._show()
 
     def add(self, trial: Trial) -> None:
         """One more trial was told."""
-        if trial.state == "COMPLETE" and (self.best is None or (trial.value > self.best) == self.maximize and trial.value != self.best):
+        if trial.state == "COMPLETE" and (
+            self.best is None or (trial.value > self.best) == self.maximize and trial.value != self.best
+        ):
             self.best = trial.value
             self._show()
         self.bar.update(1)
@@ -53,17 +64,24 @@ class Bar:
         self.bar.close()
 
 
-def final_block(study: Study, best: Trial | None, ending: Ending, home: Path, label: str, told: int, budget: int, resume: str) -> str:
+def final_block(
+    study: Study, best: Trial | None, ending: Ending, home: Path, label: str, told: int, budget: int, resume: str
+) -> str:
     """The lines that end one seed."""
     lines = [f"-- {label}: {told} of {budget} evaluations --"]
     if ending.why == "exhausted":
-        lines.append(f"the space is exhausted: all {told} codes that can be evaluated were; there is nothing left to search")
+        lines.append(
+            f"the space is exhausted: all {told} codes that can be evaluated were; there is nothing left to search"
+        )
     if ending.why == "failures":
         lines.append(f"stopped after {ending.failures} failed evaluations; the last one {ending.last_reason}")
     if best is None:
         lines.append("best   none: no evaluation succeeded")
     else:
-        lines.append(f"best   {best.code}  value {best.value:.6g}  test {'-' if best.test is None else f'{best.test:.6g}'}  (trial {best.number})")
+        lines.append(
+            f"best   {best.code}  value {best.value:.6g}  test {'-' if best.test is None else f'{best.test:.6g}'} "
+            f" (trial {best.number})"
+        )
         lines.append("       " + ", ".join(f"{k}={v}" for k, v in best.arch.items()))
     lines.append(f"files  {home}/trials.jsonl, summary.json")
     more = "after correcting the cause, continue with" if ending.why == "failures" else "more evaluations"

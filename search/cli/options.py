@@ -1,6 +1,6 @@
 """What can be asked on the command line of `python -m search.run`, in a recipe, or by a preset; later layers win.
 
-    defaults  <  --preset  <  --recipe FILE  <  (with --resume) the run's own run.json  <  KEY=VALUE  <  --flags
+defaults  <  --preset  <  --recipe FILE  <  (with --resume) the run's own run.json  <  KEY=VALUE  <  --flags
 """
 
 from __future__ import annotations
@@ -17,17 +17,53 @@ from search.strategies import PROPOSALS, STRATEGIES
 from search.studies.folder import CONFIGURATION
 
 DEFAULTS: dict[str, Any] = {
-    "task": None, "table": None, "decisions": None, "code_column": None, "metric": None, "direction": None, "test_metric": None,
-    "task_option": {}, "latency_limit": None, "ranker": None, "proposal": "mixed", "sampler": "lmsearcher", "format": None,
-    "budget": 192, "seeds": "0", "candidates": 10, "warmup": 5, "workers": 1, "max_failures": None, "timeout": None,
-    "controls": None, "allow_repeats": False, "storage": None, "out": None, "resume": False, "take_over": False, "quiet": False, "arms": None,
-}  # fmt: skip
+    "task": None,
+    "table": None,
+    "decisions": None,
+    "code_column": None,
+    "metric": None,
+    "direction": None,
+    "test_metric": None,
+    "task_option": {},
+    "latency_limit": None,
+    "ranker": None,
+    "proposal": "mixed",
+    "sampler": "lmsearcher",
+    "format": None,
+    "budget": 192,
+    "seeds": "0",
+    "candidates": 10,
+    "warmup": 5,
+    "workers": 1,
+    "max_failures": None,
+    "timeout": None,
+    "controls": None,
+    "allow_repeats": False,
+    "storage": None,
+    "out": None,
+    "resume": False,
+    "take_over": False,
+    "quiet": False,
+    "arms": None,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"proposal": "uniform", "format": "paper", "candidates": 10, "warmup": 5, "budget": 192},
     "best": {"proposal": "mixed", "candidates": 10, "warmup": 5},
 }
 NOT_IN_RECIPES = ("out", "storage", "resume", "take_over")
-MAY_CHANGE = ("budget", "workers", "max_failures", "timeout", "controls", "out", "resume", "take_over", "storage", "quiet", "seeds")
+MAY_CHANGE = (
+    "budget",
+    "workers",
+    "max_failures",
+    "timeout",
+    "controls",
+    "out",
+    "resume",
+    "take_over",
+    "storage",
+    "quiet",
+    "seeds",
+)
 MASK = ":***@"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -46,15 +82,27 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--decisions", metavar="A,B,C", help="with --table: one column per decision")
     what.add_argument("--code-column", metavar="COL", help="with --table: a column of digit strings")
     what.add_argument("--metric", metavar="M", help="the column or metric to optimise")
-    what.add_argument("--direction", choices=("maximize", "minimize"), help="default: what is natural for the metric, else maximize")
-    what.add_argument("--test-metric", metavar="M", help="with --table: read once, for the best architecture; the search never sees it")
-    what.add_argument("--task-option", action="append", metavar="KEY=VALUE", help="an option of the task; may be repeated")
+    what.add_argument(
+        "--direction", choices=("maximize", "minimize"), help="default: what is natural for the metric, else maximize"
+    )
+    what.add_argument(
+        "--test-metric",
+        metavar="M",
+        help="with --table: read once, for the best architecture; the search never sees it",
+    )
+    what.add_argument(
+        "--task-option", action="append", metavar="KEY=VALUE", help="an option of the task; may be repeated"
+    )
     what.add_argument("--latency-limit", type=float, metavar="MS", help="same as --task-option latency_limit=MS")
     how = p.add_argument_group("how")
     how.add_argument("--sampler", metavar="NAME", help="lmsearcher (default), random, evolution, local, tpe, gp")
     how.add_argument(
-        "--ranker", metavar="SPEC",
-        help="random, oracle, surrogate, nano, chat:YAML, endpoint:URL#MODEL, replay:PATH (default: nano if it is shipped, else surrogate)",
+        "--ranker",
+        metavar="SPEC",
+        help=(
+            "random, oracle, surrogate, nano, chat:YAML, endpoint:URL#MODEL, replay:PATH (default: nano if it is"
+            " shipped, else surrogate)"
+        ),
     )
     how.add_argument("--proposal", choices=PROPOSALS, help="where candidates come from (default mixed)")
     how.add_argument("--format", metavar="NAME", help="prompt format of a language-model ranker: paper, release, ...")
@@ -62,26 +110,56 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--budget", type=int, metavar="N", help="evaluations per seed (default 192)")
     how.add_argument("--seeds", metavar="S", help="0, 0-4 or 0,3,7 (default 0)")
     how.add_argument("--candidates", type=int, metavar="N", help="candidates per step (default 10)")
-    how.add_argument("--warmup", type=int, metavar="N", help="random evaluations before the ranker is asked (default 5)")
     how.add_argument(
-        "--controls", metavar="A,B",
-        help="run beside it, same budget: random, evolution, local, tpe, gp, random-ranker, oracle-ranker, surrogate-ranker; 'none' for none",
+        "--warmup", type=int, metavar="N", help="random evaluations before the ranker is asked (default 5)"
     )
-    how.add_argument("--allow-repeats", action="store_true", help="with random, tpe, gp: leave out the filter against repeated codes")
+    how.add_argument(
+        "--controls",
+        metavar="A,B",
+        help=(
+            "run beside it, same budget: random, evolution, local, tpe, gp, random-ranker, oracle-ranker,"
+            " surrogate-ranker; 'none' for none"
+        ),
+    )
+    how.add_argument(
+        "--allow-repeats", action="store_true", help="with random, tpe, gp: leave out the filter against repeated codes"
+    )
     keep = p.add_argument_group("where and how safely")
     keep.add_argument("--out", metavar="DIR", help="default runs/<task>-<sampler or ranker>")
     keep.add_argument("--resume", action="store_true", help="continue the run in --out; its settings are remembered")
     keep.add_argument("--take-over", action="store_true", help="with --resume: the owner on another machine is gone")
     keep.add_argument(
-        "--storage", metavar="URL",
-        help="keep trials in a database many machines share: postgresql://, mysql://, sqlite:///, grpc://HOST:PORT (default: a journal file in --out)",
+        "--storage",
+        metavar="URL",
+        help=(
+            "keep trials in a database many machines share: postgresql://, mysql://, sqlite:///, grpc://HOST:PORT"
+            " (default: a journal file in --out)"
+        ),
     )
     keep.add_argument("--workers", type=int, metavar="N", help="processes that evaluate at once (default 1)")
-    keep.add_argument("--timeout", type=float, metavar="S", help="seconds an evaluation may take before it is stopped and counted as failed")
-    keep.add_argument("--max-failures", type=int, metavar="N", help="failed evaluations before a run gives up (default: a tenth of the budget, at least 3)")
+    keep.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="seconds an evaluation may take before it is stopped and counted as failed",
+    )
+    keep.add_argument(
+        "--max-failures",
+        type=int,
+        metavar="N",
+        help="failed evaluations before a run gives up (default: a tenth of the budget, at least 3)",
+    )
     keep.add_argument("--quiet", action="store_true", help="no progress bar")
-    p.add_argument("--recipe", metavar="FILE", help="a YAML file with these options as keys (and 'arms': several runs in one)")
-    p.add_argument("--check", nargs="?", const="", metavar="RECIPE", help="say what would run, how long, how many tokens; run nothing")
+    p.add_argument(
+        "--recipe", metavar="FILE", help="a YAML file with these options as keys (and 'arms': several runs in one)"
+    )
+    p.add_argument(
+        "--check",
+        nargs="?",
+        const="",
+        metavar="RECIPE",
+        help="say what would run, how long, how many tokens; run nothing",
+    )
     p.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="override a key of the recipe, e.g. budget=50")
     return p
 
@@ -117,16 +195,23 @@ def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """A recipe as a dict of options; UserError names the key that is wrong. A recipe cannot say where files are written."""
+    """A recipe as a dict of options; UserError names the key that is wrong.
+
+    A recipe cannot say where files are written.
+    """
     import yaml
 
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"recipe {path} was given - it cannot be read ({error.strerror}) - see recipes/search/") from error
+        raise UserError(
+            f"recipe {path} was given - it cannot be read ({error.strerror}) - see recipes/search/"
+        ) from error
     except yaml.YAMLError as error:
-        raise UserError(f"recipe {path} is not valid YAML: {str(error).splitlines()[-1].strip()} - correct that line") from error
+        raise UserError(
+            f"recipe {path} is not valid YAML: {str(error).splitlines()[-1].strip()} - correct that line"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"recipe {path} holds {type(content).__name__} - it must be a mapping of options")
     recipe = {str(k).replace("-", "_"): v for k, v in content.items()}
@@ -136,7 +221,10 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     names = [recipe.get("name")] + list(recipe.get("arms") or {})
     for name in names:
         if name is not None and not PLAIN_NAME.match(str(name)):
-            raise UserError(f"recipe {path} has the name '{name}' - names are letters, digits, '.', '_' and '-' - files stay inside --out")
+            raise UserError(
+                f"recipe {path} has the name '{name}' - names are letters, digits, '.', '_' and '-' - files stay inside"
+                " --out"
+            )
     arms = recipe.get("arms") or {}
     if not isinstance(arms, dict) or not all(isinstance(a, dict) for a in arms.values()):
         raise UserError(f"recipe {path} has arms of another shape - it must be a mapping: arm name -> options")
@@ -149,7 +237,10 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
 def _known(key: str, where: str, also: Sequence[str] = ()) -> None:
     if key in NOT_IN_RECIPES:
-        raise UserError(f"{where} sets '{key}' - a recipe does not decide where files are written - give --{key.replace('_', '-')} on the command line")
+        raise UserError(
+            f"{where} sets '{key}' - a recipe does not decide where files are written - give --{key.replace('_', '-')}"
+            " on the command line"
+        )
     if key not in DEFAULTS and key not in also:
         raise did_you_mean(f"option in {where}", key, [k for k in DEFAULTS if k not in NOT_IN_RECIPES])
 
@@ -174,10 +265,15 @@ def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}) - restore it, or repeat the whole command line with another --out") from error
+        raise UserError(
+            f"{path} is damaged ({error}) - restore it, or repeat the whole command line with another --out"
+        ) from error
     old = {k: v for k, v in old.items() if k in DEFAULTS}
     if MASK in str(old.get("storage")) and "storage" not in layer:
-        raise UserError(f"{out} keeps its trials in {old['storage']} - passwords are not written to run folders - give --storage again")
+        raise UserError(
+            f"{out} keeps its trials in {old['storage']} - passwords are not written to run folders - give --storage"
+            " again"
+        )
     for key, value in layer.items():
         same = old.get(key) == value or (key == "task_option" and {**(old.get(key) or {}), **value} == old.get(key))
         if key in old and key not in MAY_CHANGE and not same:
@@ -207,7 +303,9 @@ def parse_seeds(text: Any) -> list[int]:
     for part in str(text).split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise UserError(f"--seeds {text} was given - allowed are numbers and ranges such as 0-4 or 0,3,7 - correct '{part}'")
+            raise UserError(
+                f"--seeds {text} was given - allowed are numbers and ranges such as 0-4 or 0,3,7 - correct '{part}'"
+            )
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return list(dict.fromkeys(seeds))
 
@@ -216,7 +314,9 @@ def _check(merged: Mapping[str, Any]) -> None:
     for key, least in (("budget", 1), ("candidates", 1), ("warmup", 0), ("workers", 1), ("max_failures", 0)):
         value = merged[key]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise UserError(f"--{key.replace('_', '-')} {value} was given - it must be a whole number of at least {least}")
+            raise UserError(
+                f"--{key.replace('_', '-')} {value} was given - it must be a whole number of at least {least}"
+            )
     if merged["timeout"] is not None and not merged["timeout"] > 0:
         raise UserError(f"--timeout {merged['timeout']} was given - it must be a positive number of seconds")
     if merged["proposal"] not in PROPOSALS:
@@ -225,6 +325,9 @@ def _check(merged: Mapping[str, Any]) -> None:
         raise did_you_mean("sampler", str(merged["sampler"]), STRATEGIES)
     if (merged["task"] is None) == (merged["table"] is None):
         given = "both --task and --table were" if merged["task"] else "neither --task nor --table was"
-        raise UserError(f"{given} given - exactly one says what is searched - e.g. --task nb201/cifar100, or --table FILE --metric COLUMN")
+        raise UserError(
+            f"{given} given - exactly one says what is searched - e.g. --task nb201/cifar100, or --table FILE --metric"
+            " COLUMN"
+        )
     if merged["table"] and not merged["metric"]:
         raise UserError("--table was given without --metric - say which column to optimise - e.g. --metric accuracy")

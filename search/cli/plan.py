@@ -1,8 +1,10 @@
 """`python -m search.run --check RECIPE`: what would run, how long, how many tokens; nothing is run or written.
 
-Tokens are counted on prompts rendered from made-up histories, one every eighth of the budget, at 2.5 characters a token (what
-the llama3 tokenizer makes of digit strings; the nano tokenizer makes one token of each character). Time is measured where
-that costs next to nothing: one call of a ranker without a model, or of the nano model. Evaluations: the task's `seconds` if it has that.
+Tokens are counted on prompts rendered from made-up histories, one every eighth of the budget, at 2.5 characters a token
+(what the llama3 tokenizer makes of digit strings; the nano tokenizer makes one token of each character). Time is
+measured where
+that costs next to nothing: one call of a ranker without a model, or of the nano model. Evaluations: the task's
+`seconds` if it has that.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ def arms_of(given: Mapping[str, Any], task: Any, out: Path):
 
     named = given["arms"] or {}
     for name, changes in named.items():
-        yield out / name, complete({**given, **changes, "seeds": given["seeds"], "study": f"{out.name}/{name}", "arms": None})
+        yield (
+            out / name,
+            complete({**given, **changes, "seeds": given["seeds"], "study": f"{out.name}/{name}", "arms": None}),
+        )
     if not named:
         yield out, given
     controls = given["controls"] if given["controls"] is not None else ",".join(task.controls)
@@ -59,11 +64,20 @@ def check_run(given: Mapping[str, Any]) -> str:
     task = build_task(given)
     out = Path(given["out"])
     if given["budget"] > reachable(task):
-        raise UserError(f"budget {given['budget']} was given - {task.name} has {reachable(task)} codes to evaluate - give at most that")
+        raise UserError(
+            f"budget {given['budget']} was given - {task.name} has {reachable(task)} codes to evaluate - give at most"
+            " that"
+        )
     lines = [
-        f"task      {task.name}: {task.direction} {task.metric}; {len(task.space)} decisions, {task.space.size:.4g} codes"
+        f"task      {task.name}: {task.direction} {task.metric}; {len(task.space)} decisions, {task.space.size:.4g}"
+        " codes"
         + (f"; table of {len(task.table)} rows, sha256 {task.table.sha256[:12] or 'unknown'}" if task.table else ""),
-        f"folder    {out}" + (" (exists: needs --resume or another --out)" if out.exists() and any(out.iterdir()) and not given["resume"] else ""),
+        f"folder    {out}"
+        + (
+            " (exists: needs --resume or another --out)"
+            if out.exists() and any(out.iterdir()) and not given["resume"]
+            else ""
+        ),
     ]
     total = 0.0
     unknown = False
@@ -73,18 +87,32 @@ def check_run(given: Mapping[str, Any]) -> str:
         asked = max(0, budget - arm["warmup"]) if arm["sampler"] == "lmsearcher" else 0
         call = _seconds_a_call(task, arm) if asked else 0.0
         tokens = _tokens(task, arm) if asked else 0
-        name = arm["sampler"] if not asked else f"ranker {arm['ranker']}, {arm['proposal']} proposals, {arm['candidates']} candidates"
+        name = (
+            arm["sampler"]
+            if not asked
+            else f"ranker {arm['ranker']}, {arm['proposal']} proposals, {arm['candidates']} candidates"
+        )
         lines.append(f"run       {folder}: {name}; {seeds} seeds x {budget} evaluations = {seeds * budget}")
         if asked:
-            speed = f"{1e3 * call:.1f} ms a call here" if call is not None else "time a call depends on the model and its server"
+            speed = (
+                f"{1e3 * call:.1f} ms a call here"
+                if call is not None
+                else "time a call depends on the model and its server"
+            )
             read = f"about {tokens * seeds / 1e6:.2f} M tokens read" if tokens else "no tokens"
             lines.append(f"          {seeds * asked} ranking questions; {read}; {speed}")
         if evaluation is None or call is None:
             unknown = True
         total += seeds * (budget * (evaluation or 0.0) + asked * (call or 0.0)) / arm["workers"]
     least = "at least " if unknown else "about "
-    why = "; an evaluation or a ranker whose time is not known beforehand is not in it, the progress bar will say" if unknown else ""
-    lines.append(f"time      {least}{_duration(total)} with {given['workers']} worker{'s' if given['workers'] > 1 else ''}{why}")
+    why = (
+        "; an evaluation or a ranker whose time is not known beforehand is not in it, the progress bar will say"
+        if unknown
+        else ""
+    )
+    lines.append(
+        f"time      {least}{_duration(total)} with {given['workers']} worker{'s' if given['workers'] > 1 else ''}{why}"
+    )
     return "\n".join(lines)
 
 
@@ -112,7 +140,11 @@ def _tokens(task: Task, arm: Mapping[str, Any]) -> int:
     style = get_format(arm["format"] or DEFAULT_FORMAT)
     steps = np.linspace(arm["warmup"], arm["budget"], 8).astype(int)
     lengths = [len(style.render(*_made_up(task, int(n), arm["candidates"])).text) for n in steps]
-    return int(np.mean(lengths) * (arm["budget"] - arm["warmup"]) / CHARACTERS_A_TOKEN.get(arm["ranker"].partition(":")[0], 2.5))
+    return int(
+        np.mean(lengths)
+        * (arm["budget"] - arm["warmup"])
+        / CHARACTERS_A_TOKEN.get(arm["ranker"].partition(":")[0], 2.5)
+    )
 
 
 def _made_up(task: Task, told: int, candidates: int) -> tuple[list[Seen], list[str]]:

@@ -37,7 +37,9 @@ def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, par
         answers.put(("crashed", f"{type(error).__name__}: {error}", 0, None))
 
 
-def run_workers(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, study: Study, watch: Callable[[], None]) -> Ending:
+def run_workers(
+    settings: Mapping[str, Any], seed: int, folder: Path, storage: str, study: Study, watch: Callable[[], None]
+) -> Ending:
     """Run settings['workers'] processes to the end; `watch` is called now and then.
 
     An evaluation that kills its worker (a crash, no memory) becomes a failed trial; the other workers go on.
@@ -45,7 +47,10 @@ def run_workers(settings: Mapping[str, Any], seed: int, folder: Path, storage: s
     context = process_context()
     answers = context.SimpleQueue()
     processes = [
-        context.Process(target=work, args=(dict(settings), seed, folder, storage, os.getpid(), answers), name=f"worker-{i}") for i in range(settings["workers"])
+        context.Process(
+            target=work, args=(dict(settings), seed, folder, storage, os.getpid(), answers), name=f"worker-{i}"
+        )
+        for i in range(settings["workers"])
     ]
     for p in processes:
         p.start()
@@ -79,9 +84,15 @@ def _ending(results: list[tuple], died: int, study: Study, budget: int) -> Endin
     if "interrupted" in kinds:
         raise KeyboardInterrupt
     if "crashed" in kinds:
-        raise SystemExit(f"error: a worker stopped ({kinds['crashed'][1]}) - every told trial is kept - correct the cause, then continue with --resume")
+        raise SystemExit(
+            f"error: a worker stopped ({kinds['crashed'][1]}) - every told trial is kept - correct the cause, then"
+            " continue with --resume"
+        )
     if died and len(study.trials) < budget:
-        raise SystemExit(f"error: {died} workers died - every told trial is kept - lower --workers if memory ran out, then continue with --resume")
+        raise SystemExit(
+            f"error: {died} workers died - every told trial is kept - lower --workers if memory ran out, then continue"
+            " with --resume"
+        )
     failed = [r for r in results if r[1] == "failures"]
     if failed:
         return Ending("failures", sum(r[2] for r in results), failed[0][3])

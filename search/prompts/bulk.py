@@ -3,8 +3,8 @@
     texts = digit_text(codes)                                     # uint8 (m, decisions) digits -> ASCII
     inputs = render_inputs(get_format("paper"), texts, values, history, candidates)
 
-The entries of all rows lie one after another: the history of row 0 in told order, its candidates, the history of row 1, ...
-The templates are read from the format; no prompt text lives here.
+The entries of all rows lie one after another: the history of row 0 in told order, its candidates, the history of row 1,
+... The templates are read from the format; no prompt text lives here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def escaped(text: str) -> bytes:
 
 
 def fixed_point(numbers: np.ndarray, scale: int) -> np.ndarray:
-    """round(number * scale), decided on the exact binary value as Python's formatting does; float64 (n,) -> int64 (n,)."""
+    """round(number * scale), decided on the exact binary value as Python's formatting does; float64 (n,) -> int64
+    (n,).
+    """
     product = numbers * scale
     whole = np.rint(product)
     floor = np.floor(product)
@@ -82,7 +84,9 @@ def printed_numbers(fmt: Format, matrix: np.ndarray, counts: np.ndarray) -> np.n
 
 
 def best_first(matrix: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Stable order from best to worst of each row's first `counts` entries; int64 (rows, longest), the rest at the end."""
+    """Stable order from best to worst of each row's first `counts` entries; int64 (rows, longest), the rest at the
+    end.
+    """
     rows, longest = matrix.shape
     places = np.arange(longest, dtype=np.uint64)
     inside = np.arange(longest) < counts[:, None]
@@ -92,7 +96,9 @@ def best_first(matrix: np.ndarray, counts: np.ndarray) -> np.ndarray:
     order = (np.sort((ordered & ~low) | places, axis=1) & low).astype(np.int64)
     values = np.take_along_axis(np.where(inside, matrix, -np.inf), order, axis=1)
     with np.errstate(invalid="ignore"):
-        wrong = np.flatnonzero((np.diff(values, axis=1) > 0).any(axis=1))  # values that differ only in the bits the place took
+        wrong = np.flatnonzero(
+            (np.diff(values, axis=1) > 0).any(axis=1)
+        )  # values that differ only in the bits the place took
     for row in wrong:
         order[row] = np.argsort(np.where(inside[row], -matrix[row], np.inf), kind="stable")
     return order
@@ -104,7 +110,11 @@ def _number_texts(fmt: Format) -> tuple[int, np.ndarray, np.ndarray]:
     scale = 100 if fmt.unit == "percent" else 10_000
     texts = [fmt.number_text(k / scale).encode() for k in range(10_001)]
     width = max(map(len, texts))
-    return scale, np.array(texts, dtype=f"S{width}").view(f"V{width}"), np.array([len(t) for t in texts], dtype=np.int64)
+    return (
+        scale,
+        np.array(texts, dtype=f"S{width}").view(f"V{width}"),
+        np.array([len(t) for t in texts], dtype=np.int64),
+    )
 
 
 def _lines(parts: list[bytes | np.ndarray], n: int) -> bytes:
@@ -123,18 +133,27 @@ def _lines(parts: list[bytes | np.ndarray], n: int) -> bytes:
     return text.replace(b"\0", b"") if few else text.translate(None, b"\0")
 
 
-def render_inputs(fmt: Format, texts: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: np.ndarray) -> list[bytes]:
+def render_inputs(
+    fmt: Format, texts: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: np.ndarray
+) -> list[bytes]:
     """The `input` field of every row as JSON-escaped UTF-8.
 
-    texts: uint8 (m, width) of the codes, NUL-padded and already escaped; values: float64 (m,), those of candidates are not
-    read; history, candidates: int64 (rows,) numbers of entries. Equal to escaping `fmt.render(...).input` row by row.
+    texts: uint8 (m, width) of the codes, NUL-padded and already escaped; values: float64 (m,), those of candidates are
+    not read; history, candidates: int64 (rows,) numbers of entries. Equal to escaping `fmt.render(...).input` row by
+    row.
     """
     texts = np.ascontiguousarray(texts)
     history, total = np.asarray(history, dtype=np.int64), np.asarray(history + candidates, dtype=np.int64)
     start = np.cumsum(total) - total
     before, _, rest = fmt.line.partition("{code}")
     between, _, after = rest.partition("{value}")
-    if type(fmt) is not Format or not after or not len(history) or not history.all() or (fmt.limit and history.max() > fmt.limit):
+    if (
+        type(fmt) is not Format
+        or not after
+        or not len(history)
+        or not history.all()
+        or (fmt.limit and history.max() > fmt.limit)
+    ):
         return _render_one_by_one(fmt, texts, values, history, candidates, start)
     longest = int(history.max())
     inside = np.arange(longest) < history[:, None]
@@ -153,7 +172,9 @@ def render_inputs(fmt: Format, texts: np.ndarray, values: np.ndarray, history: n
     ends = [escaped(t) for t in (fmt.between, fmt.candidate_between)]
     parts = [escaped(t) for t in (before, between, after)]
     lines = _lines([parts[0], codes[place], parts[1], number_texts[printed], parts[2] + ends[0]], len(place))
-    stop = np.cumsum(widths[place] + number_lengths[printed] + sum(map(len, parts)) + len(ends[0]))[np.cumsum(history) - 1]
+    stop = np.cumsum(widths[place] + number_lengths[printed] + sum(map(len, parts)) + len(ends[0]))[
+        np.cumsum(history) - 1
+    ]
     left, _, right = fmt.candidate.partition("{code}")
     offered = np.ones(len(texts), dtype=bool)
     offered[(start[:, None] + np.arange(longest))[inside]] = False
@@ -168,7 +189,9 @@ def render_inputs(fmt: Format, texts: np.ndarray, values: np.ndarray, history: n
     return rows
 
 
-def _render_one_by_one(fmt: Format, texts: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: np.ndarray, start: np.ndarray) -> list[bytes]:
+def _render_one_by_one(
+    fmt: Format, texts: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: np.ndarray, start: np.ndarray
+) -> list[bytes]:
     rows = []
     for s, h, c in zip(start.tolist(), history.tolist(), np.asarray(candidates).tolist()):
         codes = [json.loads(b'"' + row.tobytes().replace(b"\0", b"") + b'"') for row in texts[s : s + h + c]]

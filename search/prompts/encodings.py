@@ -1,7 +1,8 @@
 """Architectures as operator text instead of digits (paper section 5.4, the domain-specific control).
 
-NAS-Bench-201 gets the paper's own form '|conv3X3~0|+|conv3X3~0|+...' (operation~source node of each edge); any other space
-the same form with '|option~decision|'. NAS-Bench-201's official string differs; see `search.tables.nb201.arch_string`.
+NAS-Bench-201 gets the paper's own form '|conv3X3~0|+|conv3X3~0|+...' (operation~source node of each edge); any other
+space the same form with '|option~decision|'. NAS-Bench-201's official string differs; see
+`search.tables.nb201.arch_string`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def option_words(space: Space) -> list[list[str]]:
         source = edge[1] if edge else re.sub(r"[|+~\s;,]", "_", decision.name)
         words.append([f"{name}~{source}" for name in names])
         if len(set(words[-1])) != len(words[-1]):
-            raise UserError(f"options of '{decision.name}' read alike as text: {words[-1]} - operator text must tell them apart - use --encoding ncode")
+            raise UserError(
+                f"options of '{decision.name}' read alike as text: {words[-1]} - operator text must tell them apart -"
+                " use --encoding ncode"
+            )
     return words
 
 
@@ -41,6 +45,14 @@ def parse_domain(space: Space, text: str) -> str:
     try:
         if len(parts) != len(words):
             raise ValueError
-        return space.encode({d.name: d.options[w.index(p.removeprefix("|").removesuffix("|"))] for d, w, p in zip(space.decisions, words, parts)})
+        return space.encode(
+            {
+                d.name: d.options[w.index(p.removeprefix("|").removesuffix("|"))]
+                for d, w, p in zip(space.decisions, words, parts)
+            }
+        )
     except ValueError:
-        raise UserError(f"'{text[:80]}' is not operator text of {space!r} - it has one |option~decision| per decision joined by + - correct it") from None
+        raise UserError(
+            f"'{text[:80]}' is not operator text of {space!r} - it has one |option~decision| per decision joined by + -"
+            " correct it"
+        ) from None

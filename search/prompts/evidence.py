@@ -1,15 +1,16 @@
 """What a history says about a candidate, as numbers: the part of the nano searcher's prompt that does the retrieval.
 
-Nine small Gaussian processes look at the same history through different kernels, each judged by leaving out one entry at
-a time. A language model that reads all nine and their track records can learn which to trust when.
+Nine small Gaussian processes look at the same history through different kernels, each judged by leaving out one entry
+at a time. A language model that reads all nine and their track records can learn which to trust when.
 
     add    equal digits count once each              ard    the same, decisions weighed by their effect
     exp    equal digits multiply (Hamming distance)  ord    options are levels, near ones alike, added over decisions
     hier   add + how often each option occurs        ordx   the same, multiplied, decisions weighed by their effect
     count  how often each option occurs, smoothly    sum, all   mixtures of the kernels above
 
-Everything is a pure function of (history, one candidate): other candidates do not matter, nor does the order of the history
-or of the decisions. One new name for an option in all decisions changes nothing either, except for `ord` and `ordx`.
+Everything is a pure function of (history, one candidate): other candidates do not matter, nor does the order of the
+history or of the decisions. One new name for an option in all decisions changes nothing either, except for `ord` and
+`ordx`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ FEW = 3
 
 @dataclass(frozen=True)
 class Evidence:
-    """length, decisions, options, spread: of the history (entries, decisions, mean largest option index + 1, mean share of differing digits).
+    """length, decisions, options, spread: of the history (entries, decisions, mean largest option index + 1, mean share
+    of differing digits).
 
     mean, std: each view's prediction for each candidate in normal scores of the history, float64 (candidates, views).
     skill: correlation of each view's leave-one-out predictions with the values, float64 (views,).
@@ -61,7 +63,9 @@ def _quantiles(n: int) -> np.ndarray:
 
 
 def shown(values: np.ndarray, most: int = MOST) -> np.ndarray:
-    """Which entries of a long history are used, int64 indices in told order: the better half of `most` by value, the rest the latest."""
+    """Which entries of a long history are used, int64 indices in told order: the better half of `most` by value, the
+    rest the latest.
+    """
     n = len(values)
     if n <= most:
         return np.arange(n)
@@ -78,10 +82,22 @@ def gather(codes: np.ndarray, values: np.ndarray, candidates: np.ndarray, most: 
     """
     length = len(codes)
     kept = shown(values, most)
-    told, y, new = codes[kept].astype(np.int64), normal_scores(np.asarray(values, dtype=np.float64)[kept]), candidates.astype(np.int64)
+    told, y, new = (
+        codes[kept].astype(np.int64),
+        normal_scores(np.asarray(values, dtype=np.float64)[kept]),
+        candidates.astype(np.int64),
+    )
     n, d, m = len(told), new.shape[1], len(new)
     if n < FEW:
-        return Evidence(length, d, float(new.max(initial=0) + 1), 1.0, np.zeros((m, len(VIEWS))), np.ones((m, len(VIEWS))), np.zeros(len(VIEWS)))
+        return Evidence(
+            length,
+            d,
+            float(new.max(initial=0) + 1),
+            1.0,
+            np.zeros((m, len(VIEWS))),
+            np.ones((m, len(VIEWS))),
+            np.zeros(len(VIEWS)),
+        )
     both = np.concatenate([told, new])
     differ = both[:, None, :] != told[None, :, :]
     fits: dict[str, _Fit] = {}
@@ -130,7 +146,9 @@ def _likelihood(fit: _Fit) -> float:
 
 
 def _fit(kernels: np.ndarray, y: np.ndarray, n: int) -> list[_Fit]:
-    """A Gaussian process per kernel (k, n + m, n) with a free offset; the noise with the best leave-one-out density is kept."""
+    """A Gaussian process per kernel (k, n + m, n) with a free offset; the noise with the best leave-one-out density is
+    kept.
+    """
     roots, basis = np.linalg.eigh(kernels[:, :n] + 1.0)
     roots = np.maximum(roots, 0.0)
     target, squares = np.einsum("kij,i->kj", basis, y), basis * basis
@@ -146,12 +164,18 @@ def _fit(kernels: np.ndarray, y: np.ndarray, n: int) -> list[_Fit]:
         cross = kernels[i, n:] + 1.0
         spread = 2.0 + NOISES[best] - ((cross @ basis[i]) ** 2) @ gain[i, best]
         std = np.sqrt(np.maximum(spread * scale[i, best], 1e-6))
-        fits.append(_Fit(kernels[i], cross @ alpha[i, best], std, y - residual[i, best], alpha[i, best], float(density[i, best])))
+        fits.append(
+            _Fit(
+                kernels[i], cross @ alpha[i, best], std, y - residual[i, best], alpha[i, best], float(density[i, best])
+            )
+        )
     return fits
 
 
 def _counts(both: np.ndarray, told: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inner products (centred on the history, mean square 1) and squared distances of the option counts; both (n + m, n)."""
+    """Inner products (centred on the history, mean square 1) and squared distances of the option counts; both (n + m,
+    n).
+    """
     n, d = told.shape
     share = np.stack([(both == o).sum(axis=1) for o in range(int(both.max()) + 1)], axis=1) / d
     centred = share - share[:n].mean(axis=0)

@@ -1,11 +1,12 @@
 """Prompt formats: the only place where prompt text lives. Builders, training and inference all render through here.
 
-paper    the text of the paper's Table 1: instruction, 'NCode: .., accuracy: ..;' lines from best to worst, bare candidates
+paper    the text of the paper's Table 1: instruction, 'NCode: .., accuracy: ..;' lines from best to worst, bare
+         candidates
 append   the same text with the history in told order, so that a growing history only appends (its cache can be kept)
 release  what the authors' script sends: 'code|score,' from best to worst, then 'code;', scores min-max scaled, top 200
 
-Values are 'higher is better' here. `paper` and `append` print percentages with two decimals; values that are no percentages
-are put on 0-100 by a monotone map that changes only when the history reaches 5, 10, 20, 40, ... entries.
+Values are 'higher is better' here. `paper` and `append` print percentages with two decimals; values that are no
+percentages are put on 0-100 by a monotone map that changes only when the history reaches 5, 10, 20, 40, ... entries.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ class Prompt:
 def percentages(values: np.ndarray) -> np.ndarray:
     """Values in told order on a 0-100 scale; float64 (n,) -> float64 (n,).
 
-    Percentages (all of 0..100, median above 1.5) stay as they are. Others become 50 + 50 x / (1 + |x|) with x the distance
-    from the median in interquartile ranges, both taken from the first 5 * 2^k entries, so that the map rarely changes.
+    Percentages (all of 0..100, median above 1.5) stay as they are. Others become 50 + 50 x / (1 + |x|) with x the
+    distance from the median in interquartile ranges, both taken from the first 5 * 2^k entries, so that the map rarely
+    changes.
     """
     values = np.asarray(values, dtype=np.float64)
     if not len(values):
@@ -114,12 +116,17 @@ class Format:
         """The prompt for this history (told order, higher is better) and these candidates."""
         values = np.array([s.value for s in history], dtype=np.float64)
         if len(values) and not np.isfinite(values).all():
-            raise UserError("a history value is not finite - only finished trials may be shown - drop failed trials first")
+            raise UserError(
+                "a history value is not finite - only finished trials may be shown - drop failed trials first"
+            )
         shown = self.shown(values)
         numbers = self.numbers(values[np.sort(shown)]) if self.limit else self.numbers(values)
         place = np.searchsorted(np.sort(shown), shown) if self.limit else shown
         texts = [self.number_text(numbers[i]) for i in place]
-        return Prompt(self.instruction, self.history_text([history[i].code for i in shown], texts) + self.candidates_text(candidates))
+        return Prompt(
+            self.instruction,
+            self.history_text([history[i].code for i in shown], texts) + self.candidates_text(candidates),
+        )
 
     def answer_text(self, code: str) -> str:
         """How an answer spells a code."""
@@ -134,7 +141,10 @@ class Format:
         return named.pop() if len(named) == 1 else None
 
     def read(self, prompt: Prompt, code: str = "[0-9a-z]+") -> tuple[list[tuple[str, float]], list[str]]:
-        """The (code, printed number) pairs and candidates of a rendered prompt: the inverse of render. code: pattern of a code's text."""
+        """The (code, printed number) pairs and candidates of a rendered prompt: the inverse of render.
+
+        code: pattern of a code's text.
+        """
         history, _, candidates = prompt.input.partition(self.middle) if self.middle else _split_release(prompt.input)
         pattern = re.escape(self.line).replace(r"\{code\}", f"({code})").replace(r"\{value\}", r"(-?[0-9.]+)")
         pairs = [(found, float(value)) for found, value in re.findall(pattern, history)]
@@ -147,8 +157,30 @@ def _split_release(text: str) -> tuple[str, str, str]:
 
 
 FORMATS: dict[str, Format | str] = {
-    "paper": Format("paper", INSTRUCTION, "History:\n", "NCode: {code}, accuracy: {value};", "\n", "\nCandidate:\n", "{code}", "\n", True, "percent"),
-    "append": Format("append", INSTRUCTION, "History:\n", "NCode: {code}, accuracy: {value};", "\n", "\nCandidate:\n", "{code}", "\n", False, "percent"),
+    "paper": Format(
+        "paper",
+        INSTRUCTION,
+        "History:\n",
+        "NCode: {code}, accuracy: {value};",
+        "\n",
+        "\nCandidate:\n",
+        "{code}",
+        "\n",
+        True,
+        "percent",
+    ),
+    "append": Format(
+        "append",
+        INSTRUCTION,
+        "History:\n",
+        "NCode: {code}, accuracy: {value};",
+        "\n",
+        "\nCandidate:\n",
+        "{code}",
+        "\n",
+        False,
+        "percent",
+    ),
     "release": Format("release", "", "", "{code}|{value},", "", "", "{code};", "", True, "unit", 200),
     "nano": "search.prompts.nano:NANO",
     "nano_value": "search.prompts.nano:NANO_VALUE",
@@ -171,7 +203,14 @@ def format_hash(name: str) -> str:
 
     Formats that one model learns together (`family`) share one hash.
     """
-    history = [Seen("0123", 71.25), Seen("3210", 64.5), Seen("2222", 70.0), Seen("0000", 12.0), Seen("1111", 68.125), Seen("0101", 66.0)]
+    history = [
+        Seen("0123", 71.25),
+        Seen("3210", 64.5),
+        Seen("2222", 70.0),
+        Seen("0000", 12.0),
+        Seen("1111", 68.125),
+        Seen("0101", 66.0),
+    ]
     losses = [Seen(s.code, -s.value / 1000) for s in history]
     family = getattr(get_format(name), "family", (name,))
     texts = [get_format(n).render(h, ["0120", "3333"]).text for n in family for h in (history, losses)]

@@ -1,15 +1,18 @@
 """The prompt formats of the nano searcher: evidence about candidates instead of raw history lines.
 
-nano_value   per candidate one line of 25 tokens: four of context; the plain and the trust-weighted average over the views of
-             `search.prompts.evidence` and how far they disagree; then for each view how far it can be trusted and what it predicts.
-             The answer is a value token, so the model gives a distribution over values
-nano         ten candidates in one prompt, each with the two averages and its code, the one with the highest average last;
+nano_value   per candidate one line of 25 tokens: four of context; the plain and the trust-weighted average over the
+             views of
+             `search.prompts.evidence` and how far they disagree; then for each view how far it can be trusted and what
+             it predicts. The answer is a value token, so the model gives a distribution over values
+nano         ten candidates in one prompt, each with the two averages and its code, the one with the highest average
+             last;
              the answer is a code. Codes are written with one token per decision and option: 302 is <0.3><1.0><2.2>
 
     <n:4><d:3><o:3><s:5><avg:71><wav:73><gap:2><add~35><add:40>...=   ->   <v41>
 
-Values are normal scores of the history (0: median entry). A value token is a bin of 0.15; above the best and below the worst
-entry the scale goes on with the distance in units of (best - median). See `value_scores` for the map and its inverse side.
+Values are normal scores of the history (0: median entry). A value token is a bin of 0.15; above the best and below the
+worst entry the scale goes on with the distance in units of (best - median). See `value_scores` for the map and its
+inverse side.
 """
 
 from __future__ import annotations
@@ -37,14 +40,19 @@ AVERAGE_STEP, AVERAGE_BINS = 0.05, 128
 SHIFTS = (-1 / 3, 0.0, 1 / 3)  # a line is read once with each: three roundings tell more than one
 VALUE_STEP, VALUE_BINS = 0.15, 60
 OVERSHOOT = 0.8
-MARKED = (48, 10)  # decisions and options that have tokens of their own; what is beyond is written as the bare character
+MARKED = (
+    48,
+    10,
+)  # decisions and options that have tokens of their own; what is beyond is written as the bare character
 MARK = "="
 TOKEN = r"<(?:[a-z]+[:~]?\d+|\d+\.\d)>|[\s\S]"
 
 
 def value_scores(values: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Where new values lie relative to the history, float64 (n,), (m,) -> (m,): normal scores between the entries; beyond the
-    best (worst) entry its score + 0.1 + 0.8 x the excess in units of |best (worst) - median|, at most two units."""
+    """Where new values lie relative to the history, float64 (n,), (m,) -> (m,): normal scores between the entries;
+    beyond the best (worst) entry its score + 0.1 + 0.8 x the excess in units of |best (worst) - median|, at most two
+    units.
+    """
     values, new = np.asarray(values, dtype=np.float64), np.asarray(new, dtype=np.float64)
     known, first = np.unique(values, return_index=True)
     scores = np.interp(new, known, normal_scores(values)[first])
@@ -89,12 +97,20 @@ def code_of(text: str) -> str:
 
 def context_text(evidence: Evidence) -> str:
     """The four context tokens."""
-    pairs = (("n", evidence.length, LENGTHS), ("d", evidence.decisions, DECISIONS), ("o", evidence.options, OPTIONS), ("s", evidence.spread, SPREADS))
+    pairs = (
+        ("n", evidence.length, LENGTHS),
+        ("d", evidence.decisions, DECISIONS),
+        ("o", evidence.options, OPTIONS),
+        ("s", evidence.spread, SPREADS),
+    )
     return "".join(f"<{name}:{int(np.searchsorted(edges, value))}>" for name, value, edges in pairs)
 
 
 def value_lines(evidence: Evidence, shift: float = 0.0) -> list[str]:
-    """One evidence line per candidate. shift moves the borders of the prediction bins by that share of a bin (0 as trained)."""
+    """One evidence line per candidate.
+
+    shift moves the borders of the prediction bins by that share of a bin (0 as trained).
+    """
     head = context_text(evidence)
     averages = average_texts(evidence, shift)
     bins = _bins(evidence.mean, MEAN_STEP, MEAN_BINS, shift)
@@ -102,7 +118,10 @@ def value_lines(evidence: Evidence, shift: float = 0.0) -> list[str]:
     stds = np.searchsorted(STDS, evidence.std)
     gaps = np.searchsorted(GAPS, np.round(evidence.mean.std(axis=1), 6))
     return [
-        head + averages[c] + f"<gap:{gaps[c]}>" + "".join(f"<{view}~{skills[v]}{stds[c, v]}><{view}:{bins[c, v]}>" for v, view in enumerate(VIEWS))
+        head
+        + averages[c]
+        + f"<gap:{gaps[c]}>"
+        + "".join(f"<{view}~{skills[v]}{stds[c, v]}><{view}:{bins[c, v]}>" for v, view in enumerate(VIEWS))
         for c in range(len(bins))
     ]
 
@@ -125,13 +144,20 @@ def promise(evidence: Evidence, candidates: Sequence[str]) -> list[int]:
 
 
 def arrays(history: Sequence[Seen], candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(codes uint8 (n, d), values (n,), candidates uint8 (m, d)) of a ranking question; UserError for codes of unequal length."""
+    """(codes uint8 (n, d), values (n,), candidates uint8 (m, d)) of a ranking question; UserError for codes of unequal
+    length.
+    """
     codes = [s.code for s in history] + list(candidates)
     if len({len(c) for c in codes}) != 1:
-        raise UserError(f"codes of {sorted({len(c) for c in codes})} digits were given - all codes of one search have the same length - correct the history")
+        raise UserError(
+            f"codes of {sorted({len(c) for c in codes})} digits were given - all codes of one search have the same"
+            " length - correct the history"
+        )
     digits = np.array([[DIGITS.find(x) for x in c] for c in codes], dtype=np.int64)
     if (digits < 0).any():
-        raise UserError("a code holds a character other than 0-9 and a-z - NCode allows only those - correct the history")
+        raise UserError(
+            "a code holds a character other than 0-9 and a-z - NCode allows only those - correct the history"
+        )
     values = np.array([s.value for s in history], dtype=np.float64)
     if not np.isfinite(values).all():
         raise UserError("a history value is not finite - only finished trials may be shown - drop failed trials first")
@@ -140,7 +166,10 @@ def arrays(history: Sequence[Seen], candidates: Sequence[str]) -> tuple[np.ndarr
 
 @dataclass(frozen=True)
 class NanoFormat:
-    """Both nano formats behind the interface of `search.prompts.formats.Format`. answer: the code of the best, not a value."""
+    """Both nano formats behind the interface of `search.prompts.formats.Format`.
+
+    answer: the code of the best, not a value.
+    """
 
     name: str
     answer: bool

@@ -16,14 +16,21 @@ STAMP = "prompt_format.json"
 
 
 def write_stamp(folder: str | Path, name: str, encoding: str = "ncode") -> Path:
-    """Record format `name` and how codes were written; UserError if that is no folder with a model or an adapter in it."""
+    """Record format `name` and how codes were written; UserError if that is no folder with a model or an adapter in
+    it.
+    """
     folder = Path(folder)
     get_format(name)
     if encoding not in ENCODINGS:
         raise did_you_mean("encoding", encoding, ENCODINGS)
     if not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
-        raise UserError(f"{folder} holds no config.json or adapter_config.json - a trained or exported model folder is needed - train it first")
-    return write_atomic(folder / STAMP, json.dumps({"format": name, "hash": format_hash(name), "encoding": encoding}) + "\n")
+        raise UserError(
+            f"{folder} holds no config.json or adapter_config.json - a trained or exported model folder is needed -"
+            " train it first"
+        )
+    return write_atomic(
+        folder / STAMP, json.dumps({"format": name, "hash": format_hash(name), "encoding": encoding}) + "\n"
+    )
 
 
 def read_stamp(folder: str | Path) -> dict[str, str] | None:
@@ -33,9 +40,16 @@ def read_stamp(folder: str | Path) -> dict[str, str] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {"format": str(found["format"]), "hash": str(found["hash"]), "encoding": str(found.get("encoding", "ncode"))}
+        return {
+            "format": str(found["format"]),
+            "hash": str(found["hash"]),
+            "encoding": str(found.get("encoding", "ncode")),
+        }
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}) - it holds a format and a hash - write it again with python -m search.stamp") from error
+        raise UserError(
+            f"{path} cannot be read ({error}) - it holds a format and a hash - write it again with python -m"
+            " search.stamp"
+        ) from error
 
 
 def agreed_format(requested: str | None, folders: Iterable[str | Path], default: str = "paper") -> str:
@@ -50,27 +64,40 @@ def agreed_format(requested: str | None, folders: Iterable[str | Path], default:
             continue
         name = stamp["format"]
         if requested not in (None, name):
-            raise UserError(f"format '{requested}' was asked of {folder} - it was trained with '{name}' - leave the format out, or train with '{requested}'")
+            raise UserError(
+                f"format '{requested}' was asked of {folder} - it was trained with '{name}' - leave the format out, or"
+                f" train with '{requested}'"
+            )
         if name not in FORMATS or format_hash(name) != stamp["hash"]:
-            had = f"{folder} was trained with another text of format '{name}' ({stamp['hash']}) than this version writes"
+            had = (
+                f"{folder} was trained with another text of format '{name}' ({stamp['hash']}) than this version writes"
+            )
             raise UserError(f"{had} - use the version it was trained with, or train again")
         return name
     chosen = requested or default
     get_format(chosen)
     if folders:
         hint = "python -m search.stamp FOLDER --format NAME records it"
-        print(f"note: {folders[-1]} does not say which prompt format it was trained with; using '{chosen}' ({hint})", file=sys.stderr)
+        print(
+            f"note: {folders[-1]} does not say which prompt format it was trained with; using '{chosen}' ({hint})",
+            file=sys.stderr,
+        )
     return chosen
 
 
 def agreed_encoding(requested: str | None, folders: Iterable[str | Path]) -> str:
-    """How codes are written, `ncode` or `domain`: as asked for, which must be as the first stamped folder was trained."""
+    """How codes are written, `ncode` or `domain`: as asked for, which must be as the first stamped folder was
+    trained.
+    """
     if requested not in (None, *ENCODINGS):
         raise did_you_mean("encoding", requested, ENCODINGS)
     for folder in folders:
         stamp = read_stamp(folder)
         if stamp is not None and requested not in (None, stamp["encoding"]):
-            raise UserError(f"encoding '{requested}' was asked of {folder} - it was trained with '{stamp['encoding']}' - leave the encoding out")
+            raise UserError(
+                f"encoding '{requested}' was asked of {folder} - it was trained with '{stamp['encoding']}' - leave the"
+                " encoding out"
+            )
         if stamp is not None:
             return stamp["encoding"]
     return requested or "ncode"

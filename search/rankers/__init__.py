@@ -1,4 +1,7 @@
-"""Rankers by name. A spec is NAME or NAME:ARGUMENT, e.g. surrogate, chat:yaml/lmsearcher_tiny_chat.yaml, endpoint:URL#MODEL."""
+"""Rankers by name. A spec is NAME or NAME:ARGUMENT, e.g.
+
+surrogate, chat:yaml/lmsearcher_tiny_chat.yaml, endpoint:URL#MODEL.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,11 @@ def make_ranker(spec: str, context: Context) -> Ranker:
 
 def default_ranker() -> str:
     """The shipped nano model where it is present and torch is installed, else the ridge surrogate."""
-    return "nano" if (SHIPPED / "nano" / "config.json").exists() and find_spec("torch") and find_spec("transformers") else "surrogate"
+    return (
+        "nano"
+        if (SHIPPED / "nano" / "config.json").exists() and find_spec("torch") and find_spec("transformers")
+        else "surrogate"
+    )
 
 
 __all__ = ["Context", "RANKERS", "Ranker", "Ranking", "SHIPPED", "default_ranker", "make_ranker"]

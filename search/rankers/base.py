@@ -33,8 +33,8 @@ class Ranking:
 class Context:
     """What a ranker may be built from: the space, the seed, the prompt format, and (oracle only) the true values.
 
-    goal: "search" asks what to evaluate next, "pick" which candidate is best, with nothing after it (the exam). A ranker that knows
-    how unsure it is may answer the two differently.
+    goal: "search" asks what to evaluate next, "pick" which candidate is best, with nothing after it (the exam). A
+    ranker that knows how unsure it is may answer the two differently.
     """
 
     space: Space
@@ -63,6 +63,8 @@ class Ranker:
 
 
 def from_scores(candidates: Sequence[str], scores: Sequence[float], source: str, **more: Any) -> Ranking:
-    """The ranking given by `scores`, kept to 9 significant digits so that ties are ties everywhere; a tie goes to the earlier candidate."""
+    """The ranking given by `scores`, kept to 9 significant digits so that ties are ties everywhere; a tie goes to the
+    earlier candidate.
+    """
     rounded = tuple(float(f"{float(s):.9g}") for s in scores)
     return Ranking(best=candidates[int(np.argmax(rounded))], scores=rounded, source=source, **more)

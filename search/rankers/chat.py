@@ -3,7 +3,8 @@
 The YAML is one that `llamafactory-cli chat` and `api` take. Options follow a '?', for example
 `chat:yaml/lmsearcher_8b_chat.yaml?mode=generate&retries=5`:
 
-mode      score (default): log-probability of every candidate as the whole answer, in one pass over what is new in the prompt;
+mode      score (default): log-probability of every candidate as the whole answer, in one pass over what is new in the
+          prompt;
           generate: the paper's way, the model writes and the text is read
 retries   generate: further attempts after an answer that names no candidate (default 3); they sample at temperature 1
 fallback  who answers when the model could not: random (default), surrogate or knn; counted and reported
@@ -31,7 +32,15 @@ from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import ROLES, fall_back, fit_history, make_fallback, one_of, split_options, text_hash
 from search.spaces import Seen
 
-DEFAULTS = {"mode": "score", "retries": 3, "fallback": "random", "format": None, "encoding": None, "role": "user", "cache": 1}
+DEFAULTS = {
+    "mode": "score",
+    "retries": 3,
+    "fallback": "random",
+    "format": None,
+    "encoding": None,
+    "role": "user",
+    "cache": 1,
+}
 MODES = ("score", "generate")
 JINJA = Path(__file__).parents[2] / "yaml" / "ncode.jinja"
 SPARE_TOKENS = 16
@@ -58,7 +67,14 @@ class ChatRanker(Ranker):
         from search.rankers.scoring import PlainScorer, make_scorer
 
         self.write = write
-        self.chat, self.format, self.fallback, self.mode, self.retries, self.role = chat, prompt_format, fallback, mode, retries, role
+        self.chat, self.format, self.fallback, self.mode, self.retries, self.role = (
+            chat,
+            prompt_format,
+            fallback,
+            mode,
+            retries,
+            role,
+        )
         self.engine = chat.engine
         self.model, self.tokenizer = self.engine.model, self.engine.tokenizer
         self.scorer = make_scorer(self.model) if cache else PlainScorer(self.model)
@@ -70,27 +86,53 @@ class ChatRanker(Ranker):
         mode = one_of("mode", options["mode"], MODES)
         role = one_of("role", options["role"], ROLES)
         if mode == "generate" and role == "system":
-            raise UserError("role=system was given with mode=generate - ChatModel needs a user turn to generate - use mode=score, or the endpoint ranker")
+            raise UserError(
+                "role=system was given with mode=generate - ChatModel needs a user turn to generate - use mode=score,"
+                " or the endpoint ranker"
+            )
         if context.format and options["format"] not in (None, context.format):
-            raise UserError(f"--format {context.format} and format={options['format']} were given - they must agree - leave one out")
+            raise UserError(
+                f"--format {context.format} and format={options['format']} were given - they must agree - leave one out"
+            )
         settings = read_chat_yaml(path)
         folders = [*_adapters(settings), settings["model_name_or_path"]]
         prompt_format = get_format(agreed_format(context.format or options["format"], folders))
         if not getattr(prompt_format, "answer", True):
-            raise UserError(f"format {prompt_format.name} has values for answers, not codes - the chat ranker reads codes - use --ranker nano:FOLDER")
+            raise UserError(
+                f"format {prompt_format.name} has values for answers, not codes - the chat ranker reads codes - use"
+                " --ranker nano:FOLDER"
+            )
         fallback = make_fallback(options["fallback"], context)
         domain = agreed_encoding(options["encoding"], folders) == "domain"
         write = lru_cache(100_000)(partial(domain_text, context.space)) if domain else str
-        return cls(load_chat_model(settings), prompt_format, fallback, mode, options["retries"], role, bool(options["cache"]), write)
+        return cls(
+            load_chat_model(settings),
+            prompt_format,
+            fallback,
+            mode,
+            options["retries"],
+            role,
+            bool(options["cache"]),
+            write,
+        )
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         started = time.perf_counter()
         room = 4 * max(len(self.write(c)) for c in candidates) + SPARE_TOKENS
         shown, text, prompt = history, *self._question(history, candidates)
         if len(prompt) + room > self.context:
-            shown = fit_history(history, lambda h: len(self.prompt_ids(h, candidates)) + room <= self.context, getattr(self.format, "sort", False))
+            shown = fit_history(
+                history,
+                lambda h: len(self.prompt_ids(h, candidates)) + room <= self.context,
+                getattr(self.format, "sort", False),
+            )
             text, prompt = self._question(shown, candidates)
-        info = {"mode": self.mode, "format": self.format.name, "prompt": text_hash(text), "dropped": len(history) - len(shown)}
+        info = {
+            "mode": self.mode,
+            "format": self.format.name,
+            "prompt": text_hash(text),
+            "dropped": len(history) - len(shown),
+        }
         if self.mode == "score":
             return self._score(prompt, candidates, info, started)
         return self._generate(text, history, candidates, info, started)
@@ -108,22 +150,32 @@ class ChatRanker(Ranker):
         """Token ids of one question, as LLaMA-Factory's template encodes it in training."""
         if self.role == "system":
             turn = [{"role": "system", "content": text}]
-            written = self.tokenizer.apply_chat_template(turn, chat_template=JINJA.read_text(encoding="utf-8"), add_generation_prompt=True, tokenize=False)
+            written = self.tokenizer.apply_chat_template(
+                turn, chat_template=JINJA.read_text(encoding="utf-8"), add_generation_prompt=True, tokenize=False
+            )
             return self.tokenizer.encode(written, add_special_tokens=False)
         return self.engine.template.encode_oneturn(self.tokenizer, _turn(text, ""))[0]
 
     def answer_ids(self, code: str) -> list[int]:
-        """Token ids of an answer with its end mark, as in training: encoded apart from the prompt, so no digits merge across."""
-        ids = self.engine.template.encode_oneturn(self.tokenizer, _turn("", self.format.answer_text(self.write(code))))[1]
+        """Token ids of an answer with its end mark, as in training: encoded apart from the prompt, so no digits merge
+        across.
+        """
+        ids = self.engine.template.encode_oneturn(self.tokenizer, _turn("", self.format.answer_text(self.write(code))))[
+            1
+        ]
         return ids + [self.tokenizer.eos_token_id] if self.engine.template.efficient_eos else ids
 
     def _score(self, prompt: list[int], candidates: Sequence[str], info: dict[str, Any], started: float) -> Ranking:
         found = self.scorer.score(prompt, [self.answer_ids(c) for c in candidates])
         info |= {"prompt_tokens": len(prompt), "reused": found.reused}
         scores = [round(s, DECIMALS) for s in found.scores]
-        return from_scores(candidates, scores, self.name, tokens=found.computed, seconds=time.perf_counter() - started, info=info)
+        return from_scores(
+            candidates, scores, self.name, tokens=found.computed, seconds=time.perf_counter() - started, info=info
+        )
 
-    def _generate(self, text: str, history: Sequence[Seen], candidates: Sequence[str], info: dict[str, Any], started: float) -> Ranking:
+    def _generate(
+        self, text: str, history: Sequence[Seen], candidates: Sequence[str], info: dict[str, Any], started: float
+    ) -> Ranking:
         import torch
 
         torch.manual_seed(zlib.crc32(f"{info['prompt']}{len(history)}".encode()))
@@ -132,7 +184,9 @@ class ChatRanker(Ranker):
         best = None
         for attempt in range(1 + max(0, self.retries)):
             sampling = {} if attempt == 0 else {"do_sample": True, "temperature": 1.0, "top_p": 1.0}
-            reply = self.chat.chat([{"role": "user", "content": text}], max_new_tokens=4 * len(written[0]) + SPARE_TOKENS, **sampling)[0]
+            reply = self.chat.chat(
+                [{"role": "user", "content": text}], max_new_tokens=4 * len(written[0]) + SPARE_TOKENS, **sampling
+            )[0]
             tokens += reply.prompt_length + reply.response_length
             answers.append(reply.response_text[:200])
             named = self.format.parse(reply.response_text, written)
@@ -142,7 +196,9 @@ class ChatRanker(Ranker):
         info |= {"answer": answers[-1], "attempts": len(answers), "invalid": len(answers) - (best is not None)}
         spent = {"source": self.name, "tokens": tokens, "seconds": time.perf_counter() - started, "info": info}
         if best is None:
-            return fall_back(self.fallback, f"no candidate named in {len(answers)} answers", history, candidates, **spent)
+            return fall_back(
+                self.fallback, f"no candidate named in {len(answers)} answers", history, candidates, **spent
+            )
         return Ranking(best=best, **spent)
 
     def close(self) -> None:
@@ -166,7 +222,10 @@ def read_chat_yaml(path: str) -> dict[str, Any]:
     import yaml
 
     if not path or not Path(path).is_file():
-        raise UserError(f"ranker chat was given '{path}' - it needs an inference YAML - for example chat:yaml/lmsearcher_tiny_chat.yaml")
+        raise UserError(
+            f"ranker chat was given '{path}' - it needs an inference YAML - for example"
+            " chat:yaml/lmsearcher_tiny_chat.yaml"
+        )
     try:
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -177,28 +236,42 @@ def read_chat_yaml(path: str) -> dict[str, Any]:
 
 
 def load_chat_model(settings: dict[str, Any]) -> Any:
-    """A ChatModel on the huggingface engine, ready to score: exact arithmetic on a CPU, an attention that takes our masks."""
+    """A ChatModel on the huggingface engine, ready to score: exact arithmetic on a CPU, an attention that takes our
+    masks.
+    """
     for folder in [*_adapters(settings), settings["model_name_or_path"]]:
         local = str(folder).startswith((".", "/", "saves/", "models/", "out/", "exports/"))
         if local and not any((Path(folder) / f).is_file() for f in ("config.json", "adapter_config.json")):
-            raise UserError(f"model folder {folder} holds no model - train it first - for example llamafactory-cli train yaml/lmsearcher_tiny.yaml")
+            raise UserError(
+                f"model folder {folder} holds no model - train it first - for example llamafactory-cli train"
+                " yaml/lmsearcher_tiny.yaml"
+            )
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
     try:
         from llamafactory.chat import ChatModel
         from transformers.utils import logging
     except ImportError as error:
-        raise UserError(f"ranker chat needs LLaMA-Factory, which cannot be imported ({error}) - install it with pip install -e '.[train]'") from error
+        raise UserError(
+            f"ranker chat needs LLaMA-Factory, which cannot be imported ({error}) - install it with pip install -e"
+            " '.[train]'"
+        ) from error
     wanted = {"flash_attn": "sdpa", "do_sample": False, **settings}
     if wanted.get("infer_backend", "huggingface") != "huggingface":
         backend = wanted["infer_backend"]
-        raise UserError(f"infer_backend {backend} was given - the chat ranker needs huggingface - or serve it and use endpoint:URL#MODEL")
+        raise UserError(
+            f"infer_backend {backend} was given - the chat ranker needs huggingface - or serve it and use"
+            " endpoint:URL#MODEL"
+        )
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         chat = ChatModel(wanted)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"LLaMA-Factory cannot load {settings['model_name_or_path']}: {reason} - correct the YAML or the model folder") from error
+        raise UserError(
+            f"LLaMA-Factory cannot load {settings['model_name_or_path']}: {reason} - correct the YAML or the model"
+            " folder"
+        ) from error
     model = chat.engine.model
     if model.device.type == "cpu":
         model.float()  # LLaMA-Factory's infer_dtype leaves the weights as they were saved

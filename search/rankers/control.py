@@ -26,7 +26,9 @@ class RandomRanker(Ranker):
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         key = zlib.crc32("|".join(candidates).encode())
-        return from_scores(candidates, np.random.default_rng([self.seed, len(history), key]).random(len(candidates)), "random")
+        return from_scores(
+            candidates, np.random.default_rng([self.seed, len(history), key]).random(len(candidates)), "random"
+        )
 
 
 class OracleRanker(Ranker):
@@ -40,7 +42,10 @@ class OracleRanker(Ranker):
     @classmethod
     def build(cls, argument: str, context: Context) -> OracleRanker:
         if context.oracle is None:
-            raise UserError("ranker 'oracle' was given for a task without a table - it needs known values - use a table task or another ranker")
+            raise UserError(
+                "ranker 'oracle' was given for a task without a table - it needs known values - use a table task or"
+                " another ranker"
+            )
         return cls(context.oracle)
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:

@@ -1,8 +1,10 @@
-"""Any OpenAI-compatible server as a ranker: `endpoint:http://127.0.0.1:8000/v1#MODEL` (llamafactory-cli api, vLLM, SGLang, ...).
+"""Any OpenAI-compatible server as a ranker: `endpoint:http://127.0.0.1:8000/v1#MODEL` (llamafactory-cli api, vLLM,
+SGLang, ...).
 
 The answer is constrained to the candidates where the server can do that (vLLM's structured_outputs, SGLang's regex) and
-verified in any case: servers that do not know such a field ignore it without a word. A key is taken from LMSEARCHER_API_KEY
-or OPENAI_API_KEY. Options follow a '?', for example `endpoint:http://host:8000/v1#MODEL?timeout=20&fallback=surrogate`:
+verified in any case: servers that do not know such a field ignore it without a word. A key is taken from
+LMSEARCHER_API_KEY or OPENAI_API_KEY. Options follow a '?', for example
+`endpoint:http://host:8000/v1#MODEL?timeout=20&fallback=surrogate`:
 
 retries   further attempts after a failed request or an answer that names no candidate (default 3)
 timeout   seconds for one whole request, however slowly the server sends (default 60)
@@ -31,7 +33,15 @@ from search.rankers.base import Context, Ranker, Ranking
 from search.rankers.spec import ROLES, fall_back, make_fallback, one_of, split_options, text_hash
 from search.spaces import Seen
 
-DEFAULTS = {"retries": 3, "timeout": 60.0, "backoff": 0.5, "fallback": "random", "format": None, "role": "user", "constrain": "auto"}
+DEFAULTS = {
+    "retries": 3,
+    "timeout": 60.0,
+    "backoff": 0.5,
+    "fallback": "random",
+    "format": None,
+    "role": "user",
+    "constrain": "auto",
+}
 CONSTRAINTS = ("auto", "choice", "regex", "none")
 KEYS = ("LMSEARCHER_API_KEY", "OPENAI_API_KEY")
 LONGEST_ANSWER = 1 << 20
@@ -55,10 +65,15 @@ class Client:
         try:
             import httpx
         except ImportError as error:
-            raise UserError(f"ranker endpoint needs the package httpx ({error}) - install it with pip install -e '.[serve]'") from error
+            raise UserError(
+                f"ranker endpoint needs the package httpx ({error}) - install it with pip install -e '.[serve]'"
+            ) from error
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"ranker endpoint was given '{url}' - it needs URL#MODEL - for example endpoint:http://127.0.0.1:8000/v1#lm-searcher")
+            raise UserError(
+                f"ranker endpoint was given '{url}' - it needs URL#MODEL - for example"
+                " endpoint:http://127.0.0.1:8000/v1#lm-searcher"
+            )
         self.url, self.timeout = url.rstrip("/"), timeout
         self.shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
         key = next((os.environ[k] for k in KEYS if os.environ.get(k)), None)
@@ -105,7 +120,9 @@ class Client:
 
 
 class EndpointRanker(Ranker):
-    """Asks a chat-completions server which candidate is best; `client` is anything with Client's `call`, `shown` and `close`."""
+    """Asks a chat-completions server which candidate is best; `client` is anything with Client's `call`, `shown` and
+    `close`.
+    """
 
     name = "endpoint"
 
@@ -132,15 +149,22 @@ class EndpointRanker(Ranker):
         constrain = one_of("constrain", options["constrain"], CONSTRAINTS)
         role = one_of("role", options["role"], ROLES)
         if options["timeout"] <= 0 or options["retries"] < 0 or options["backoff"] < 0:
-            raise UserError("ranker endpoint was given a timeout, retries or backoff out of range - allowed are timeout > 0, retries >= 0, backoff >= 0")
+            raise UserError(
+                "ranker endpoint was given a timeout, retries or backoff out of range - allowed are timeout > 0,"
+                " retries >= 0, backoff >= 0"
+            )
         if context.format and options["format"] not in (None, context.format):
-            raise UserError(f"--format {context.format} and format={options['format']} were given - they must agree - leave one out")
+            raise UserError(
+                f"--format {context.format} and format={options['format']} were given - they must agree - leave one out"
+            )
         prompt_format = get_format(context.format or options["format"] or "paper")
         fallback = make_fallback(options["fallback"], context)
         client = Client(url, options["timeout"])
         listed = first_model(client)
         if not model and not listed:
-            raise UserError(f"{client.shown} lists no model - name the one to ask - for example endpoint:{client.shown}#MODEL")
+            raise UserError(
+                f"{client.shown} lists no model - name the one to ask - for example endpoint:{client.shown}#MODEL"
+            )
         model = model or listed
         return cls(client, model, prompt_format, fallback, options["retries"], options["backoff"], role, constrain)
 
@@ -161,17 +185,28 @@ class EndpointRanker(Ranker):
                     self.constrain = "none"  # this server refuses fields that it does not know
                     continue
                 if refused.kind in ("401", "403"):
-                    raise UserError(f"{self.client.shown} refused the key ({refused.kind}) - set {' or '.join(KEYS)} to one it accepts") from None
+                    raise UserError(
+                        f"{self.client.shown} refused the key ({refused.kind}) - set {' or '.join(KEYS)} to one it"
+                        " accepts"
+                    ) from None
                 errors[refused.kind] += 1
                 if attempt + 1 < attempts:
                     time.sleep(min(LONGEST_WAIT, max(self.backoff * 2**attempt, refused.wait or 0.0)))
             attempt += 1
         info = {"format": self.format.name, "prompt": text_hash(text), "answer": answer[:200], "attempts": attempt}
         info |= {"invalid": errors.pop("invalid", 0), "errors": dict(errors)}
-        spent = {"source": f"{self.name} {self.model}", "tokens": tokens, "seconds": time.perf_counter() - started, "info": info}
+        spent = {
+            "source": f"{self.name} {self.model}",
+            "tokens": tokens,
+            "seconds": time.perf_counter() - started,
+            "info": info,
+        }
         self.unanswered = 0 if best is not None else self.unanswered + 1
         if best is None:
-            why = ", ".join([f"{n} x {kind}" for kind, n in errors.items()] + ([f"{info['invalid']} x no candidate named"] if info["invalid"] else []))
+            why = ", ".join(
+                [f"{n} x {kind}" for kind, n in errors.items()]
+                + ([f"{info['invalid']} x no candidate named"] if info["invalid"] else [])
+            )
             return fall_back(self.fallback, f"no answer in {attempt} attempts: {why}", history, candidates, **spent)
         return Ranking(best=best, **spent)
 
@@ -212,9 +247,14 @@ def first_model(client: Any) -> str:
         return str(client.call("GET", "/models", timeout=PROBE_SECONDS)["data"][0]["id"])
     except Refused as refused:
         if refused.kind == "unreachable":
-            raise UserError(f"no server answers at {client.shown} - ranker endpoint needs one - start it, for example llamafactory-cli api FILE") from None
+            raise UserError(
+                f"no server answers at {client.shown} - ranker endpoint needs one - start it, for example"
+                " llamafactory-cli api FILE"
+            ) from None
         if refused.kind in ("401", "403"):
-            raise UserError(f"{client.shown} refused the key ({refused.kind}) - set {' or '.join(KEYS)} to one it accepts") from None
+            raise UserError(
+                f"{client.shown} refused the key ({refused.kind}) - set {' or '.join(KEYS)} to one it accepts"
+            ) from None
         return ""
     except (KeyError, IndexError, TypeError):
         return ""

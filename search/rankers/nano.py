@@ -1,6 +1,7 @@
 """The shipped small model as a ranker: evidence about every candidate goes in, a distribution over its value comes out.
 
-    nano                      the model in models/nano; a search reads `blend`, an exam (one pick, nothing after it) `mean`
+    nano                      the model in models/nano; a search reads `blend`, an exam (one pick, nothing after it)
+                              `mean`
     nano:ei                   another reading: mean, ei, ucb, answer or mix
     nano:saves/mine           another model folder; nano:saves/mine#mean  both
     nano:?shown=100           of a longer history, read the 50 best and the 50 latest of the rest (default 200 in all)
@@ -9,7 +10,8 @@ mean     expected value of the candidate
 ei       expected improvement over the best entry of the history (its logarithm)
 blend    expected improvement where there is any, the mean where there is none: log(ei + 0.003) + 0.3 mean
 ucb      mean + half a standard deviation
-answer   log-likelihood of the candidate's code as the answer, ten candidates a prompt (the paper's way); read from the sister
+answer   log-likelihood of the candidate's code as the answer, ten candidates a prompt (the paper's way); read from the
+         sister
          model in models/nano_answer, or from FOLDER itself if one was named
 mix      mean and answer, standardised over the candidates, added
 
@@ -56,11 +58,15 @@ class NanoRanker(Ranker):
         if mode not in MODES:
             raise did_you_mean("reading of ranker nano", mode, MODES)
         if most < FEW:
-            raise UserError(f"shown={most} was given - at least {FEW} entries of the history must be read - {MOST} is the default")
+            raise UserError(
+                f"shown={most} was given - at least {FEW} entries of the history must be read - {MOST} is the default"
+            )
         self.folder, self.mode, self.most = Path(folder), mode, most
         self.answer_folder = ANSWERS if self.folder == FOLDER else self.folder
         self._models: dict[Path, tuple[Any, Any]] = {}
-        for needed in {"answer": (self.answer_folder,), "mix": (self.folder, self.answer_folder)}.get(mode, (self.folder,)):
+        for needed in {"answer": (self.answer_folder,), "mix": (self.folder, self.answer_folder)}.get(
+            mode, (self.folder,)
+        ):
             check_folder(needed, self.formats)
         wait_asleep()
 
@@ -101,15 +107,17 @@ class NanoRanker(Ranker):
             ids = torch.tensor(tokenizer(prompts, add_special_tokens=False)["input_ids"])
             tokens += ids.numel()
             with torch.inference_mode():
-                logits = torch.cat([model(input_ids=part, use_cache=False, logits_to_keep=1).logits[:, -1] for part in ids.split(256)])
+                logits = torch.cat(
+                    [model(input_ids=part, use_cache=False, logits_to_keep=1).logits[:, -1] for part in ids.split(256)]
+                )
             odds = odds + logits[:, values].double().softmax(-1).numpy() / len(SHIFTS)
         return np.asarray(odds), tokens
 
     def answers(self, evidence: Evidence, candidates: Sequence[str]) -> tuple[np.ndarray, int]:
         """Log-likelihood of every code as the answer to its prompt of ten, float64 (m,), and the tokens read.
 
-        Of more than ten candidates the ten with the best average over the views meet in the first prompt, the next ten in the
-        second, and so on; each prompt's candidates rank behind those of the prompts before it.
+        Of more than ten candidates the ten with the best average over the views meet in the first prompt, the next ten
+        in the second, and so on; each prompt's candidates rank behind those of the prompts before it.
         """
         import torch
 
@@ -121,7 +129,9 @@ class NanoRanker(Ranker):
             part = replace(evidence, mean=evidence.mean[group], std=evidence.std[group])
             codes = [candidates[i] for i in group]
             prompt = tokenizer(chat_prompt(tokenizer, NANO.write(part, codes)), add_special_tokens=False)["input_ids"]
-            replies = torch.tensor(tokenizer([code_text(c) + tokenizer.eos_token for c in codes], add_special_tokens=False)["input_ids"])
+            replies = torch.tensor(
+                tokenizer([code_text(c) + tokenizer.eos_token for c in codes], add_special_tokens=False)["input_ids"]
+            )
             ids = torch.cat([torch.tensor(prompt).expand(len(codes), -1), replies], dim=1)
             with torch.inference_mode():
                 logits = model(input_ids=ids, use_cache=False, logits_to_keep=replies.shape[1] + 1).logits[:, :-1]
@@ -152,13 +162,22 @@ def chat_prompt(tokenizer: Any, text: str) -> str:
 def check_folder(folder: Path, formats: Sequence[str]) -> None:
     """UserError unless the folder holds a model that was trained on one of these formats as it is now."""
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model - the nano ranker needs a trained folder - train yaml/lmsearcher_nano.yaml or use models/nano")
+        raise UserError(
+            f"{folder} holds no model - the nano ranker needs a trained folder - train yaml/lmsearcher_nano.yaml or use"
+            " models/nano"
+        )
     stamp = folder / "prompt_format.json"
     if not stamp.is_file():
-        raise UserError(f"{folder} does not say which prompt format it learned - expected prompt_format.json - python -m search.stamp writes it")
+        raise UserError(
+            f"{folder} does not say which prompt format it learned - expected prompt_format.json - python -m"
+            " search.stamp writes it"
+        )
     found = json.loads(stamp.read_text(encoding="utf-8"))
     if found.get("format") not in formats or found.get("hash") != format_hash(found["format"]):
-        raise UserError(f"{folder} was trained with format '{found.get('format')}' ({found.get('hash')}) - this version writes other nano prompts - train it")
+        raise UserError(
+            f"{folder} was trained with format '{found.get('format')}' ({found.get('hash')}) - this version writes"
+            " other nano prompts - train it"
+        )
 
 
 def reading(odds: np.ndarray, history: Sequence[Seen], mode: str, most: int = MOST) -> np.ndarray:

@@ -23,7 +23,8 @@ PAIR_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Prediction:
-    """mean: of the new codes, float64 (m,). loo: each told code predicted from the others, (n,). std: of the new codes or None.
+    """mean: of the new codes, float64 (m,). loo: each told code predicted from the others, (n,). std: of the new codes
+    or None.
 
     Both are in the units of the values that were given. info: the chosen hyperparameters.
     """
@@ -62,7 +63,9 @@ def matches(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def pair_kernel(a: np.ndarray, b: np.ndarray, pair_share: float = PAIR_SHARE) -> np.ndarray:
-    """Inner products of one-hot digits and pairs, each group scaled to 1 for equal codes; `pair_share` weighs the pairs."""
+    """Inner products of one-hot digits and pairs, each group scaled to 1 for equal codes; `pair_share` weighs the
+    pairs.
+    """
     d = a.shape[1]
     m = matches(a, b)
     if d < 2:
@@ -74,7 +77,8 @@ def scale_values(values: Sequence[float], kind: str = "blend") -> np.ndarray:
     """Targets that heavy tails cannot dominate, mean 0; float64 (n,).
 
     rank: normal scores of the ranks (ties share one). robust: (value - median) / spread, cut at 3, where the spread is
-    twice the mean absolute deviation after cutting the outer tenths. blend: their mean - ranks keep the order, robust keeps the gaps.
+    twice the mean absolute deviation after cutting the outer tenths. blend: their mean - ranks keep the order, robust
+    keeps the gaps.
     """
     y = np.asarray(values, dtype=np.float64)
     if len(y) == 0 or np.ptp(y) <= 0:
@@ -89,7 +93,8 @@ def scale_values(values: Sequence[float], kind: str = "blend") -> np.ndarray:
 
 
 def ridge(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, alphas: Sequence[float] = ALPHAS) -> Prediction:
-    """Ridge regression on features x (n, p) with a free intercept; alpha (per mean squared row norm) by leave-one-out error.
+    """Ridge regression on features x (n, p) with a free intercept; alpha (per mean squared row norm) by leave-one-out
+    error.
 
     Solved in whichever of rows and features is fewer.
     """
@@ -111,8 +116,12 @@ def ridge(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, alphas: Sequence[floa
     return Prediction(best[3], best[2], info={"alpha": best[1], "loo_mse": best[0]})
 
 
-def kernel_ridge(kernel: np.ndarray, y: np.ndarray, kernel_new: np.ndarray, alphas: Sequence[float] = ALPHAS) -> Prediction:
-    """The same model from inner products: kernel (n, n) of the told rows, kernel_new (m, n) of new rows with told ones."""
+def kernel_ridge(
+    kernel: np.ndarray, y: np.ndarray, kernel_new: np.ndarray, alphas: Sequence[float] = ALPHAS
+) -> Prediction:
+    """The same model from inner products: kernel (n, n) of the told rows, kernel_new (m, n) of new rows with told
+    ones.
+    """
     rows = kernel.mean(axis=0)
     centred_new = kernel_new - kernel_new.mean(axis=1, keepdims=True) - rows + rows.mean()
     return _solve(kernel - rows - rows[:, None] + rows.mean(), np.asarray(y, dtype=np.float64), centred_new, alphas)
@@ -126,7 +135,8 @@ def gp(
     noises: Sequence[float] = (0.01, 0.05, 0.2, 0.6),
     per_decision: bool = False,
 ) -> Prediction:
-    """Gaussian process with kernel exp(-sum of rates over differing digits); rate and noise by marginal likelihood on a grid.
+    """Gaussian process with kernel exp(-sum of rates over differing digits); rate and noise by marginal likelihood on a
+    grid.
 
     per_decision: each decision's rate is then scaled (x 0.3, 1, 3) one after the other while the likelihood rises.
     std is the standard deviation of the function (without noise).
@@ -140,7 +150,7 @@ def gp(
     weights = np.ones(d)
     distance = _distance(codes, codes, weights)
     fits = [(_likelihood(np.exp(-rate * distance), noise, target), rate, noise) for rate in rates for noise in noises]
-    (best, rate, noise) = max(fits, key=lambda f: (f[0], -f[1], f[2]))
+    best, rate, noise = max(fits, key=lambda f: (f[0], -f[1], f[2]))
     if per_decision:
         for j in range(d):
             differ = (codes[:, None, j] != codes[None, :, j]).astype(np.float64)
@@ -163,7 +173,9 @@ def gp(
 
 
 def knn(codes: np.ndarray, y: np.ndarray, new: np.ndarray, rate: float = 1.0) -> Prediction:
-    """Mean of the told values weighted by exp(-rate x differing digits): in effect the average over the nearest codes."""
+    """Mean of the told values weighted by exp(-rate x differing digits): in effect the average over the nearest
+    codes.
+    """
     y = np.asarray(y, dtype=np.float64)
     told = _soft_weights(matches(codes, codes), rate, drop_self=True)
     loo = told @ y if len(y) > 1 else y.copy()
@@ -171,7 +183,9 @@ def knn(codes: np.ndarray, y: np.ndarray, new: np.ndarray, rate: float = 1.0) ->
 
 
 def expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> np.ndarray:
-    """Logarithm of how much better than `best` a normal variable is on average; float64 (m,), finite in the far tail too."""
+    """Logarithm of how much better than `best` a normal variable is on average; float64 (m,), finite in the far tail
+    too.
+    """
     std = np.maximum(std, 1e-12)
     z = (mean - best) / std
     log_density = -0.5 * z * z - 0.5 * np.log(2 * np.pi)
@@ -196,7 +210,9 @@ def _solve(kernel: np.ndarray, y: np.ndarray, kernel_new: np.ndarray, alphas: Se
     n = len(y)
     scale = max(float(np.trace(kernel)) / n, 1e-12)
     if n < 2 or np.ptp(y) <= 0:
-        return Prediction(np.full(len(kernel_new), float(y.mean())), y.copy(), info={"alpha": float(alphas[-1]), "loo_mse": 0.0})
+        return Prediction(
+            np.full(len(kernel_new), float(y.mean())), y.copy(), info={"alpha": float(alphas[-1]), "loo_mse": 0.0}
+        )
     eigen, basis = np.linalg.eigh(kernel / scale)
     eigen = np.maximum(eigen, 0)
     target, squares = basis.T @ (y - y.mean()), basis * basis

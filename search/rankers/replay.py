@@ -29,7 +29,10 @@ class ReplayRanker(Ranker):
         choices = [path, path / TRANSCRIPT, path / f"seed-{context.seed}" / TRANSCRIPT]
         found = next((p for p in choices if argument and p.is_file()), None)
         if found is None:
-            raise UserError(f"ranker replay was given '{argument}' - it needs a transcript ({TRANSCRIPT}) or the folder of a run that has one")
+            raise UserError(
+                f"ranker replay was given '{argument}' - it needs a transcript ({TRANSCRIPT}) or the folder of a run"
+                " that has one"
+            )
         return cls(_read(found), str(found))
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
@@ -55,7 +58,9 @@ def _read(path: Path) -> dict[str, Ranking]:
         try:
             r = json.loads(text)
             scores = None if r["scores"] is None else tuple(r["scores"])
-            answers[r["key"]] = Ranking(r["best"], scores, r["source"], r["tokens"], r["seconds"], r["fallback"], r.get("info", {}))
+            answers[r["key"]] = Ranking(
+                r["best"], scores, r["source"], r["tokens"], r["seconds"], r["fallback"], r.get("info", {})
+            )
         except (ValueError, KeyError, TypeError):
             continue
     return answers

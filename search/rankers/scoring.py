@@ -1,8 +1,10 @@
-"""Log-probabilities of whole answers under a causal language model, with the prompt's key-value cache kept between calls.
+"""Log-probabilities of whole answers under a causal language model, with the prompt's key-value cache kept between
+calls.
 
-A score is log P(answer, end of answer | prompt), in nats: the sum over all tokens of the answer including its last (the end
-mark). That is fair to length: it is the probability of one complete text, codes of a space all have the same number of
-digits, and a code that the tokenizer cuts into more pieces is neither rewarded (as by a mean per token) nor cut short.
+A score is log P(answer, end of answer | prompt), in nats: the sum over all tokens of the answer including its last (the
+end mark). That is fair to length: it is the probability of one complete text, codes of a space all have the same number
+of digits, and a code that the tokenizer cuts into more pieces is neither rewarded (as by a mean per token) nor cut
+short.
 """
 
 from __future__ import annotations
@@ -84,9 +86,9 @@ def hidden(tail: int, past: int, tree: AnswerTree) -> np.ndarray:
 class CachedScorer:
     """Scores answers in one forward pass over the tokens that are new since the last call.
 
-    The longest common beginning of the last and the present prompt is kept, in tokens (so a tokenizer that merges digits
-    across an old boundary is handled: merged tokens differ and are computed again). What follows it, and the tree of
-    answers behind it, is one sequence with one attention mask; nothing is copied per candidate.
+    The longest common beginning of the last and the present prompt is kept, in tokens (so a tokenizer that merges
+    digits across an old boundary is handled: merged tokens differ and are computed again). What follows it, and the
+    tree of answers behind it, is one sequence with one attention mask; nothing is copied per candidate.
     """
 
     def __init__(self, model: Any, prefill: int = PREFILL):
@@ -126,7 +128,9 @@ class CachedScorer:
         import torch
 
         ids = torch.tensor([tokens], device=self.model.device)
-        return self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=positions, **(extra or {})).logits[0]
+        return self.model(
+            input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=positions, **(extra or {})
+        ).logits[0]
 
     def _last(self, tail: list[int], past: int, answers: Sequence[Sequence[int]]) -> tuple[tuple[float, ...], int]:
         """One pass over the prompt's tail and the answer tree; (scores, nodes of the tree)."""
@@ -194,4 +198,8 @@ def make_scorer(model: Any) -> CachedScorer | PlainScorer:
     from transformers.cache_utils import DynamicLayer
 
     plain_layers = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
-    return CachedScorer(model) if plain_layers and model.config._attn_implementation in ("sdpa", "eager") else PlainScorer(model)
+    return (
+        CachedScorer(model)
+        if plain_layers and model.config._attn_implementation in ("sdpa", "eager")
+        else PlainScorer(model)
+    )

@@ -17,7 +17,10 @@ ROLES = ("user", "system")
 
 
 def split_options(argument: str, defaults: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """'FILE?mode=generate&retries=5' -> ('FILE', options); each value takes the type of its default. UserError if unknown."""
+    """'FILE?mode=generate&retries=5' -> ('FILE', options); each value takes the type of its default.
+
+    UserError if unknown.
+    """
     target, _, query = argument.partition("?")
     options = dict(defaults)
     for key, text in parse_qsl(query, keep_blank_values=True):
@@ -27,7 +30,10 @@ def split_options(argument: str, defaults: Mapping[str, Any]) -> tuple[str, dict
         try:
             options[key] = kind(text)
         except ValueError:
-            raise UserError(f"ranker option {key} was given '{text}' - it takes {_kind(kind)} - write for example {key}={defaults[key]}") from None
+            raise UserError(
+                f"ranker option {key} was given '{text}' - it takes {_kind(kind)} - write for example"
+                f" {key}={defaults[key]}"
+            ) from None
     return target, options
 
 
@@ -49,7 +55,9 @@ def make_fallback(name: str, context: Context) -> Ranker:
     return make_ranker(one_of("fallback", name, FALLBACKS), context)
 
 
-def fall_back(fallback: Ranker, reason: str, history: Sequence[Seen], candidates: Sequence[str], **more: Any) -> Ranking:
+def fall_back(
+    fallback: Ranker, reason: str, history: Sequence[Seen], candidates: Sequence[str], **more: Any
+) -> Ranking:
     """The fallback's answer, marked with the reason why it was asked, so that it is counted and reported."""
     ranking = fallback.rank(history, candidates)
     return replace(ranking, source=f"{more.pop('source')}>{ranking.source}", fallback=reason, **more)
@@ -80,6 +88,8 @@ def fit_history(history: Sequence[Seen], fits: Callable[[Sequence[Seen]], bool],
         middle = (low + high) // 2
         low, high = (low, middle) if fits(without(middle)) else (middle + 1, high)
     if low == len(history) and not fits([]):
-        raise UserError("the candidates alone do not fit the model's context - use a model with a longer one, or fewer candidates")
+        raise UserError(
+            "the candidates alone do not fit the model's context - use a model with a longer one, or fewer candidates"
+        )
     block = max(1, (len(history) - low) // 4)
     return without(min(len(history), -(-low // block) * block))

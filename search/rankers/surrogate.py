@@ -2,7 +2,8 @@
 
 surrogate[:pairs|onehot]  ridge regression on one-hot digits and their pairs, penalty by leave-one-out
 knn                       the average over the nearest told codes
-gp[:mean|ei|scales]       Gaussian process on digits: predicted value, expected improvement, or a length scale per decision
+gp[:mean|ei|scales]       Gaussian process on digits: predicted value, expected improvement, or a length scale per
+                          decision
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from search.threads import single_blas_thread
 
 
 class SurrogateRanker(Ranker):
-    """Shared frame: codes to arrays, values to robust targets, prediction, scores. Deterministic; ties go to the earlier candidate."""
+    """Shared frame: codes to arrays, values to robust targets, prediction, scores.
+
+    Deterministic; ties go to the earlier candidate.
+    """
 
     modes: tuple[str, ...] = ()
     target = "blend"
@@ -37,7 +41,9 @@ class SurrogateRanker(Ranker):
         return cls(context.space, argument or None)
 
     def predict(self, codes: np.ndarray, targets: np.ndarray, new: np.ndarray) -> surrogates.Prediction:
-        """Predict `new` uint8 (m, d) from `codes` uint8 (n, d) and their targets float64 (n,), n >= 2 and not constant."""
+        """Predict `new` uint8 (m, d) from `codes` uint8 (n, d) and their targets float64 (n,), n >= 2 and not
+        constant.
+        """
         raise TypeError(f"{type(self).__name__} must define predict(codes, targets, new)")
 
     def score(self, prediction: surrogates.Prediction, targets: np.ndarray) -> np.ndarray:
@@ -53,18 +59,28 @@ class SurrogateRanker(Ranker):
         if len(told) < 2 or not targets.any():
             return from_scores(candidates, np.zeros(len(candidates)), source, seconds=time.perf_counter() - start)
         prediction = self.predict(self.space.to_array([s.code for s in told]), targets, self.space.to_array(candidates))
-        return from_scores(candidates, self.score(prediction, targets), source, seconds=time.perf_counter() - start, info=prediction.info)
+        return from_scores(
+            candidates,
+            self.score(prediction, targets),
+            source,
+            seconds=time.perf_counter() - start,
+            info=prediction.info,
+        )
 
 
 class RidgeRanker(SurrogateRanker):
-    """Ridge regression on one-hot digits and (by default) their pairs: facts section 1, the baseline a model must beat."""
+    """Ridge regression on one-hot digits and (by default) their pairs: facts section 1, the baseline a model must
+    beat.
+    """
 
     name = "surrogate"
     modes = ("pairs", "onehot")
 
     def predict(self, codes: np.ndarray, targets: np.ndarray, new: np.ndarray) -> surrogates.Prediction:
         share = surrogates.PAIR_SHARE if self.mode == "pairs" else 0.0
-        return surrogates.kernel_ridge(surrogates.pair_kernel(codes, codes, share), targets, surrogates.pair_kernel(new, codes, share))
+        return surrogates.kernel_ridge(
+            surrogates.pair_kernel(codes, codes, share), targets, surrogates.pair_kernel(new, codes, share)
+        )
 
 
 class NeighbourRanker(SurrogateRanker):

@@ -1,2 +1,1 @@
 """Reports: curves, intervals, tables, pictures and pages of finished runs."""
-

@@ -26,16 +26,24 @@ def markdown(sections: Sequence[Section]) -> str:
     """Markdown of all sections and their tables."""
     parts = []
     for section in sections:
-        parts.append(f"## {section.title}" + (f", optimum {section.optimum:.{section.digits()}f}" if section.optimum is not None else ""))
+        parts.append(
+            f"## {section.title}"
+            + (f", optimum {section.optimum:.{section.digits()}f}" if section.optimum is not None else "")
+        )
         parts += [section.source] * bool(section.source)
         parts += [f"**{caption}**\n\n{_markdown_table(rows)}" for caption, rows in tables(section)]
     return "\n\n".join(parts) + "\n"
 
 
 def tables(section: Section) -> list[tuple[str, Rows]]:
-    """(caption, rows) of a section: the comparison, the winners, and the Pareto front where trials recorded more metrics."""
+    """(caption, rows) of a section: the comparison, the winners, and the Pareto front where trials recorded more
+    metrics.
+    """
     out = [
-        ("Mean best value over seeds after so many evaluations, with its 95 % bootstrap interval", _comparison(section)),
+        (
+            "Mean best value over seeds after so many evaluations, with its 95 % bootstrap interval",
+            _comparison(section),
+        ),
         ("Best architecture of each run", _winners(section)),
     ]
     for metric in _other_metrics(section):
@@ -60,10 +68,29 @@ def summarise(sections: Sequence[Section]) -> list[dict[str, Any]]:
         for run in section.runs:
             best = _winner(run)
             points = {str(c): _interval(i) for c, i in checkpoint_intervals(run, section.checkpoints()).items()}
-            row = {"name": run.label, "control": run.control, "seeds": [s.seed for s in run.seeds], "evaluations": points}
+            row = {
+                "name": run.label,
+                "control": run.control,
+                "seeds": [s.seed for s in run.seeds],
+                "evaluations": points,
+            }
             row |= {"test_of_best": _interval(_tests(run)), "fallbacks": run.counted(FALLBACKS)}
-            runs.append(row | {"best": None if best is None else {k: best.get(k) for k in ("number", "code", "arch", "value", "test", "seed")}})
-        about = {"task": section.task, "metric": section.metric, "direction": section.direction, "optimum": section.optimum}
+            runs.append(
+                row
+                | {
+                    "best": (
+                        None
+                        if best is None
+                        else {k: best.get(k) for k in ("number", "code", "arch", "value", "test", "seed")}
+                    )
+                }
+            )
+        about = {
+            "task": section.task,
+            "metric": section.metric,
+            "direction": section.direction,
+            "optimum": section.optimum,
+        }
         out.append(about | {"runs": runs})
     return out
 
@@ -86,7 +113,11 @@ def _comparison(section: Section) -> Rows:
     points, digits = section.checkpoints(), section.digits()
     has_test = any(_tests(r).seeds for r in section.runs)
     has_fallbacks = any(r.counted(FALLBACKS) for r in section.runs)
-    header = ["run", "seeds", *(f"@{c}" for c in points), "best seed"] + ["test of the best"] * has_test + ["fallbacks"] * has_fallbacks
+    header = (
+        ["run", "seeds", *(f"@{c}" for c in points), "best seed"]
+        + ["test of the best"] * has_test
+        + ["fallbacks"] * has_fallbacks
+    )
     rows = []
     for run in section.runs:
         at = checkpoint_intervals(run, points)
@@ -109,7 +140,9 @@ def _winners(section: Section) -> Rows:
         arch = best.get("arch") or {}
         text = ", ".join(f"{k}={v}" for k, v in arch.items()) if isinstance(arch, dict) else str(arch)
         cells = [run.label, f"{best['value']:.{section.digits()}f}", str(best.get("code", ""))]
-        rows.append([*cells, str(best["seed"]), str(best.get("number", "")), text if len(text) <= 160 else text[:157] + "..."])
+        rows.append(
+            [*cells, str(best["seed"]), str(best.get("number", "")), text if len(text) <= 160 else text[:157] + "..."]
+        )
     return rows
 
 
@@ -131,12 +164,18 @@ def _tests(run: Run) -> Interval:
 
 
 def _metrics(trial: Any) -> dict[str, float]:
-    """What a trial recorded beside its value: further metrics, and constraints that are not the slack of one of them (latency of latency_ms)."""
+    """What a trial recorded beside its value: further metrics, and constraints that are not the slack of one of them
+    (latency of latency_ms).
+    """
     found: dict[str, float] = {}
     for key in ("info", "metrics"):
         extra = trial.get(key)
         if isinstance(extra, dict):
-            found |= {str(k): float(v) for k, v in extra.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)}
+            found |= {
+                str(k): float(v)
+                for k, v in extra.items()
+                if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+            }
     return {k: v for k, v in constraints(trial).items() if not any(name.startswith(f"{k}_") for name in found)} | found
 
 
@@ -165,7 +204,13 @@ def _pareto_rows(section: Section, metric: str) -> Rows:
     front = pareto([(v * sign, -m if lower else m) for v, m, _ in points])
     step = max(1, math.ceil(len(front) / PARETO_ROWS))
     header = ["run", section.metric, f"{metric} ({'lower' if lower else 'higher'} is better)", "code"]
-    return [header, *([found[points[i]], f"{points[i][0]:.{section.digits()}f}", f"{points[i][1]:.6g}", points[i][2]] for i in front[::step])]
+    return [
+        header,
+        *(
+            [found[points[i]], f"{points[i][0]:.{section.digits()}f}", f"{points[i][1]:.6g}", points[i][2]]
+            for i in front[::step]
+        ),
+    ]
 
 
 def _interval(i: Interval) -> dict[str, Any] | None:

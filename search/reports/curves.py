@@ -1,6 +1,7 @@
 """Searches as numbers: the best value over the trials, means over seeds with bootstrap intervals, Pareto fronts.
 
-Runs of the same task, metric and direction belong together in one section. search/reports/reading.py fills these from run folders.
+Runs of the same task, metric and direction belong together in one section. search/reports/reading.py fills these from
+run folders.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One search. trials: the objects of trials.jsonl in order; summary: of summary.json ({} while the search is unfinished)."""
+    """One search.
+
+    trials: the objects of trials.jsonl in order; summary: of summary.json ({} while the search is unfinished).
+    """
 
     seed: str
     trials: tuple[Mapping[str, Any], ...]
@@ -49,7 +53,9 @@ class Run:
         return -1.0 if self.direction == "minimize" else 1.0
 
     def anytime(self, length: int | None = None) -> np.ndarray:
-        """Best value so far after each trial, float64 (seeds, length); NaN before the first usable one and past an unfinished end."""
+        """Best value so far after each trial, float64 (seeds, length); NaN before the first usable one and past an
+        unfinished end.
+        """
         length = length or max((len(s.trials) for s in self.seeds), default=0)
         out = np.full((len(self.seeds), length), np.nan)
         for row, seed in zip(out, self.seeds, strict=True):
@@ -63,7 +69,10 @@ class Run:
 
     def best(self) -> list[Mapping[str, Any] | None]:
         """The best usable trial of each seed (the earlier one when equal), None where there is none."""
-        return [max((t for _, t in s.usable()), key=lambda t: float(t["value"]) * self.sign, default=None) for s in self.seeds]
+        return [
+            max((t for _, t in s.usable()), key=lambda t: float(t["value"]) * self.sign, default=None)
+            for s in self.seeds
+        ]
 
     def counted(self, name: str) -> int | None:
         """Sum over seeds of a count in the summaries, None when none has it."""
@@ -111,7 +120,10 @@ class Section:
         if known is None:
             return ""
         rows = f"{known['table_rows']:,} rows, " if isinstance(known.get("table_rows"), int) else ""
-        return f"table {known.get('table', self.task)}, {rows}{known.get('source') or 'unnamed source'}, sha256 {known['table_sha256']}"
+        return (
+            f"table {known.get('table', self.task)}, {rows}{known.get('source') or 'unnamed source'}, sha256"
+            f" {known['table_sha256']}"
+        )
 
     def checkpoints(self) -> list[int]:
         """Evaluations at which the table is read: the usual ones that were reached, and the end."""
@@ -156,7 +168,9 @@ def final_values(run: Run) -> list[float]:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points no other point beats in both coordinates (higher is better), best first coordinate first."""
+    """Indices of the points no other point beats in both coordinates (higher is better), best first coordinate
+    first.
+    """
     order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1], i))
     front: list[int] = []
     best = -math.inf
@@ -177,9 +191,18 @@ def _counts(trial: Mapping[str, Any]) -> bool:
 def constraints(trial: Mapping[str, Any]) -> dict[str, float]:
     """The constraint values of a trial, <= 0 is feasible."""
     found = trial.get("constraints") or {}
-    return {str(k): float(v) for k, v in found.items() if isinstance(v, (int, float))} if isinstance(found, dict) else {}
+    return (
+        {str(k): float(v) for k, v in found.items() if isinstance(v, (int, float))} if isinstance(found, dict) else {}
+    )
 
 
 def _find(summary: Mapping[str, Any], name: str) -> Any:
     """A value at the top level of a summary or one level below."""
-    return next((level[name] for level in (summary, *(v for v in summary.values() if isinstance(v, dict))) if level.get(name) is not None), None)
+    return next(
+        (
+            level[name]
+            for level in (summary, *(v for v in summary.values() if isinstance(v, dict)))
+            if level.get(name) is not None
+        ),
+        None,
+    )

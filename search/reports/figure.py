@@ -1,4 +1,7 @@
-"""The picture of a report: best value and regret against the number of evaluations, one row a section. Needs matplotlib."""
+"""The picture of a report: best value and regret against the number of evaluations, one row a section.
+
+Needs matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ BASELINE_LABELS = {"random", "oracle", "random-ranker", "oracle-ranker"}
 
 
 def draw(sections: Sequence[Section], dpi: int = 140) -> bytes:
-    """PNG bytes. Left: mean best value with its 95 % bootstrap band; right: regret on a log axis where the optimum is known."""
+    """PNG bytes.
+
+    Left: mean best value with its 95 % bootstrap band; right: regret on a log axis where the optimum is known.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -35,7 +41,9 @@ def draw(sections: Sequence[Section], dpi: int = 140) -> bytes:
         "axes.axisbelow": True,
     }
     with plt.rc_context(style):
-        figure, axes = plt.subplots(len(sections), 2, figsize=(12, 4.6 * len(sections)), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(
+            len(sections), 2, figsize=(12, 4.6 * len(sections)), squeeze=False, layout="constrained"
+        )
         for section, (left, right) in zip(sections, axes, strict=True):
             _values(left, section)
             if section.optimum is None:
@@ -58,7 +66,14 @@ def _ordered(section: Section) -> list[tuple[Run, str, np.ndarray]]:
 def _line(axis: Any, run: Run, colour: str, x: np.ndarray, curves: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     mean, low, high = curves
     dashed = run.control and run.label.split("/")[-1] in BASELINE_LABELS
-    axis.plot(x, mean, color=colour, linewidth=1.5 if run.control else 2.4, linestyle=(0, (4, 2)) if dashed else "-", label=_label(run))
+    axis.plot(
+        x,
+        mean,
+        color=colour,
+        linewidth=1.5 if run.control else 2.4,
+        linestyle=(0, (4, 2)) if dashed else "-",
+        label=_label(run),
+    )
     axis.fill_between(x, low, high, color=colour, alpha=0.07 if run.control else 0.18, linewidth=0)
     axis.set_xlim(0, max(len(x) + 1, axis.get_xlim()[1]))
 
@@ -87,15 +102,26 @@ def _values(axis: Any, section: Section) -> None:
     if section.optimum is not None:
         axis.axhline(section.optimum, color="#30363b", linewidth=0.9, linestyle=":")
         side = "bottom" if section.direction == "maximize" else "top"
-        axis.annotate("optimum of the table", (0.01, section.optimum), xycoords=("axes fraction", "data"), fontsize=8, color="#4a5258", va=side)
+        axis.annotate(
+            "optimum of the table",
+            (0.01, section.optimum),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            color="#4a5258",
+            va=side,
+        )
         lows.append(section.optimum)
         highs.append(section.optimum)
     if lows and max(highs) > min(lows):
         margin = 0.06 * (max(highs) - min(lows))
         axis.set_ylim(min(lows) - margin, max(highs) + margin)
-    axis.set_title(f"{section.task}: best {section.metric} so far".replace("$", r"\$"), loc="left", fontsize=11, fontweight="bold")
+    axis.set_title(
+        f"{section.task}: best {section.metric} so far".replace("$", r"\$"), loc="left", fontsize=11, fontweight="bold"
+    )
     axis.set_xlabel("evaluations")
-    axis.set_ylabel(f"{section.metric} ({'lower' if section.direction == 'minimize' else 'higher'} is better)".replace("$", r"\$"))
+    axis.set_ylabel(
+        f"{section.metric} ({'lower' if section.direction == 'minimize' else 'higher'} is better)".replace("$", r"\$")
+    )
 
 
 def _regret(axis: Any, section: Section) -> None:
@@ -112,11 +138,25 @@ def _regret(axis: Any, section: Section) -> None:
         x = np.arange(1, len(mean) + 1)
         _line(axis, run, colour, x, (np.maximum(mean, floor), np.maximum(low, floor), np.maximum(high, floor)))
     axis.set_yscale("log")
-    top = max((float(np.nanmax(m[min(4, len(m) - 1) :])) for _, _, (m, _, _) in rows if np.isfinite(m[min(4, len(m) - 1) :]).any()), default=1.0)
+    top = max(
+        (
+            float(np.nanmax(m[min(4, len(m) - 1) :]))
+            for _, _, (m, _, _) in rows
+            if np.isfinite(m[min(4, len(m) - 1) :]).any()
+        ),
+        default=1.0,
+    )
     axis.set_ylim(floor * 0.9, max(top * 1.6, floor * 10))
     axis.set_title("regret: distance of the mean from the optimum", loc="left", fontsize=11, fontweight="bold")
     axis.set_xlabel("evaluations")
     axis.set_ylabel(f"regret in {section.metric}".replace("$", r"\$"))
     axis.yaxis.set_major_formatter("{x:g}")
     if any(np.nanmin(mean) < floor for _, _, (mean, _, _) in rows if np.isfinite(mean).any()):
-        axis.annotate("0: every seed found the optimum", (0.01, floor), xycoords=("axes fraction", "data"), fontsize=8, color="#4a5258", va="bottom")
+        axis.annotate(
+            "0: every seed found the optimum",
+            (0.01, floor),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            color="#4a5258",
+            va="bottom",
+        )

@@ -1,4 +1,7 @@
-"""The report as one self-contained HTML page: picture, tables, then everything needed to repeat the runs. All text is escaped."""
+"""The report as one self-contained HTML page: picture, tables, then everything needed to repeat the runs.
+
+All text is escaped.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +38,20 @@ details { margin: .5rem 0; } summary { cursor: pointer; color: var(--mark); }
 HIDDEN = ("anytime",)
 
 
-def page(title: str, sections: Sequence[Section], tables: Mapping[str, Sequence[tuple[str, Sequence[Sequence[str]]]]], png: bytes) -> str:
+def page(
+    title: str,
+    sections: Sequence[Section],
+    tables: Mapping[str, Sequence[tuple[str, Sequence[Sequence[str]]]]],
+    png: bytes,
+) -> str:
     """The whole page. tables: section title -> (caption, rows) with a header row first; png: the picture."""
     picture = base64.b64encode(png).decode("ascii")
     many = len(sections) != 1
     body = [f"<h1>{escape(title)}</h1>", f'<p class="soft">{escape(_subtitle(sections))}</p>']
     body.append(
-        f'<figure><img alt="Best value and regret against evaluations" src="data:image/png;base64,{picture}">'
-        "<figcaption>Mean over seeds; bands are 95 % bootstrap intervals of the mean. Dashed: controls that know nothing or everything.</figcaption></figure>"
+        '<figure><img alt="Best value and regret against evaluations"'
+        f' src="data:image/png;base64,{picture}"><figcaption>Mean over seeds; bands are 95 % bootstrap intervals of the'
+        " mean. Dashed: controls that know nothing or everything.</figcaption></figure>"
     )
     for section in sections:
         if many:
@@ -54,15 +63,25 @@ def page(title: str, sections: Sequence[Section], tables: Mapping[str, Sequence[
             body.append(f"<h3>{escape(caption)}</h3>{_table(rows, controls)}")
     body.append("<h2>How to repeat this</h2>")
     body += [_details(run) for section in sections for run in section.runs]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n' + "\n".join(body) + "\n</main></body></html>\n"
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,'
+        f' initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style>'
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n'
+        + "\n".join(body)
+        + "\n</main></body></html>\n"
+    )
 
 
 def _subtitle(sections: Sequence[Section]) -> str:
     runs = [r for s in sections for r in s.runs]
     seeds = sum(len(r.seeds) for r in runs)
     trials = sum(len(s.trials) for r in runs for s in r.seeds)
-    return f"{len(sections)} task{'s' * (len(sections) != 1)}, {len(runs)} methods, {seeds} searches, {trials:,} evaluations"
+    return (
+        f"{len(sections)} task{'s' * (len(sections) != 1)}, {len(runs)} methods, {seeds} searches, {trials:,}"
+        " evaluations"
+    )
 
 
 def _table(rows: Sequence[Sequence[str]], controls: set[str]) -> str:
@@ -76,13 +95,23 @@ def _table(rows: Sequence[Sequence[str]], controls: set[str]) -> str:
 
 def _details(run: Run) -> str:
     """Configuration, versions and checksums of a run; what all its seeds share is shown once."""
-    shown: list[dict[str, Any]] = [{k: v for k, v in s.summary.items() if k not in HIDDEN} for s in run.seeds if s.summary]
+    shown: list[dict[str, Any]] = [
+        {k: v for k, v in s.summary.items() if k not in HIDDEN} for s in run.seeds if s.summary
+    ]
     if not shown:
-        return f"<details><summary>{escape(run.label)}</summary><p class='soft'>Unfinished: no summary.json yet.</p></details>"
+        return (
+            f"<details><summary>{escape(run.label)}</summary><p class='soft'>Unfinished: no summary.json"
+            " yet.</p></details>"
+        )
     first = shown[0]
     shared = {k: v for k, v in first.items() if all(s.get(k) == v for s in shown)}
-    own = {seed.seed: {k: v for k, v in s.items() if k not in shared} for seed, s in zip((x for x in run.seeds if x.summary), shown, strict=True)}
+    own = {
+        seed.seed: {k: v for k, v in s.items() if k not in shared}
+        for seed, s in zip((x for x in run.seeds if x.summary), shown, strict=True)
+    }
     text = escape(json.dumps(shared, indent=1, ensure_ascii=False, default=str))
-    per_seed = escape("\n".join(f"seed {seed}: {json.dumps(v, ensure_ascii=False, default=str)}" for seed, v in own.items() if v))
+    per_seed = escape(
+        "\n".join(f"seed {seed}: {json.dumps(v, ensure_ascii=False, default=str)}" for seed, v in own.items() if v)
+    )
     extra = f"<pre>{per_seed}</pre>" if per_seed else ""
     return f"<details><summary>{escape(run.label)}{' (control)' if run.control else ''}</summary><pre>{text}</pre>{extra}</details>"

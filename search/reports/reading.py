@@ -17,7 +17,10 @@ from search.studies.folder import read_summary, read_trials
 
 
 def read_sections(paths: Sequence[str | Path]) -> list[Section]:
-    """All runs under `paths`, grouped by task, metric and direction in the order given. UserError when there is none."""
+    """All runs under `paths`, grouped by task, metric and direction in the order given.
+
+    UserError when there is none.
+    """
     found = {run.path.resolve(): run for path in paths for run in _expand(Path(path))}
     runs = list(found.values())
     groups: dict[tuple[str, str, str], list[Run]] = {}
@@ -25,12 +28,19 @@ def read_sections(paths: Sequence[str | Path]) -> list[Section]:
     runs = [r if r.metric else _adopt(r, finished.get(r.task)) for r in runs]
     for run in _distinct_labels(runs):
         groups.setdefault((run.task, run.metric, run.direction), []).append(run)
-    return [Section(*key, tuple(group), next((r.optimum for r in group if r.optimum is not None), None)) for key, group in groups.items()]
+    return [
+        Section(*key, tuple(group), next((r.optimum for r in group if r.optimum is not None), None))
+        for key, group in groups.items()
+    ]
 
 
 def _adopt(run: Run, other: Run | None) -> Run:
     """An unfinished run with the metric of a finished one on the same task."""
-    return replace(run, metric=other.metric, direction=other.direction, optimum=other.optimum) if other else replace(run, metric="value")
+    return (
+        replace(run, metric=other.metric, direction=other.direction, optimum=other.optimum)
+        if other
+        else replace(run, metric="value")
+    )
 
 
 def _expand(path: Path) -> list[Run]:
@@ -45,7 +55,9 @@ def _expand(path: Path) -> list[Run]:
         found = [run for p in sorted(path.iterdir()) if p.is_dir() and _seed_folders(p) for run in _expand(p)]
     found += [_run(p, s) for p in sorted((path / "controls").glob("*")) if p.is_dir() and (s := _seed_folders(p))]
     if not found:
-        raise UserError(f"{path} holds no run - a run has seed-0/trials.jsonl - start one with `python -m search.run --out {path}`")
+        raise UserError(
+            f"{path} holds no run - a run has seed-0/trials.jsonl - start one with `python -m search.run --out {path}`"
+        )
     return found
 
 
@@ -55,10 +67,19 @@ def _seed_folders(path: Path) -> list[Path]:
 
 
 def _run(path: Path, folders: Sequence[Path]) -> Run:
-    seeds = tuple(SeedRun(f.name.removeprefix("seed-"), read_trials(f / "trials.jsonl"), read_summary(f / "summary.json")) for f in folders)
+    seeds = tuple(
+        SeedRun(f.name.removeprefix("seed-"), read_trials(f / "trials.jsonl"), read_summary(f / "summary.json"))
+        for f in folders
+    )
     first: Mapping[str, Any] = next((s.summary for s in seeds if s.summary), {})
-    started = next((f for f in (path / "run.json", path.parent / "run.json", path.parent.parent / "run.json") if f.is_file()), None)
-    first = first or {"task": "", "metric": "", **({k: v for k, v in read_summary(started).items() if k == "task"} if started else {})}
+    started = next(
+        (f for f in (path / "run.json", path.parent / "run.json", path.parent.parent / "run.json") if f.is_file()), None
+    )
+    first = first or {
+        "task": "",
+        "metric": "",
+        **({k: v for k, v in read_summary(started).items() if k == "task"} if started else {}),
+    }
     optimum = first.get("optimum")
     return Run(
         label=path.name,
@@ -76,7 +97,9 @@ def _distinct_labels(runs: Sequence[Run]) -> list[Run]:
     """Labels that tell the runs of one section apart: parents' names are prepended until they differ."""
     out = []
     for run in runs:
-        others = [r for r in runs if r is not run and r.path != run.path and r.task == run.task and r.metric == run.metric]
+        others = [
+            r for r in runs if r is not run and r.path != run.path and r.task == run.task and r.metric == run.metric
+        ]
         depth = 1
         while depth < len(run.path.parts) and any(_tail(o.path, depth) == _tail(run.path, depth) for o in others):
             depth += 1

@@ -21,7 +21,14 @@ def vertex_hashes(edges: Sequence[tuple[int, int]], labels: Sequence[int], float
     hashes = [_md5(str((kind(len(after[v])), kind(len(before[v])), labels[v]))) for v in range(n)]
     for _ in range(n):
         hashes = [
-            _md5("".join(sorted([hashes[w] for w in before[v]])) + "|" + "".join(sorted([hashes[w] for w in after[v]])) + "|" + hashes[v]) for v in range(n)
+            _md5(
+                "".join(sorted([hashes[w] for w in before[v]]))
+                + "|"
+                + "".join(sorted([hashes[w] for w in after[v]]))
+                + "|"
+                + hashes[v]
+            )
+            for v in range(n)
         ]
     return hashes
 

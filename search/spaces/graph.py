@@ -19,10 +19,11 @@ Forest = tuple[tuple[str, "Forest"], ...]
 
 @lru_cache(maxsize=1 << 17)
 def network(code: str, ops: tuple[str, ...] = OPS) -> Forest:
-    """What a code builds: the nodes on the input, each (operation, nodes on it), sorted, with skips that change nothing removed.
+    """What a code builds: the nodes on the input, each (operation, nodes on it), sorted, with skips that change nothing
+    removed.
 
-    A skip with followers is the identity; a last skip matters only beside another follower of the same node (its input is
-    then an output too), and not on the input itself.
+    A skip with followers is the identity; a last skip matters only beside another follower of the same node (its input
+    is then an output too), and not on the input itself.
     """
     link = LINKS[int(code[0])]
     chosen = [ops[int(c)] for c in code[1:]]
@@ -75,8 +76,14 @@ def canonical(code: str, ops: tuple[str, ...] = OPS) -> str:
 
 def all_codes(ops: tuple[str, ...] = OPS) -> Iterator[str]:
     """Every code, in order."""
-    return (str(link) + "".join(map(str, rest)) for link in range(len(LINKS)) for rest in product(range(len(ops)), repeat=4))
+    return (
+        str(link) + "".join(map(str, rest)) for link in range(len(LINKS)) for rest in product(range(len(ops)), repeat=4)
+    )
 
 
 def space(ops: tuple[str, ...]) -> Space:
-    return Space([Decision("link", LINKS)] + [Decision(f"op_{i}", ops) for i in range(1, 5)], "graph", partial(canonical, ops=ops))
+    return Space(
+        [Decision("link", LINKS)] + [Decision(f"op_{i}", ops) for i in range(1, 5)],
+        "graph",
+        partial(canonical, ops=ops),
+    )

@@ -1,8 +1,9 @@
 """The space of NAS-Bench-101: cells of at most 7 vertices and 9 edges.
 
-A code has 26 digits: 21 bits of the strict upper triangle, row by row ((0,1), (0,2) ... (0,6), (1,2) ... (5,6)), then the
-operations of the vertices 1 to 5. This is the order of edge_0..edge_20, op_node_0..op_node_4 in HPOBench. (The benchmark's own
-enumeration counts bits column by column.) A cell with fewer vertices leaves the others without edges, operation 0.
+A code has 26 digits: 21 bits of the strict upper triangle, row by row ((0,1), (0,2) ... (0,6), (1,2) ... (5,6)), then
+the operations of the vertices 1 to 5. This is the order of edge_0..edge_20, op_node_0..op_node_4 in HPOBench. (The
+benchmark's own enumeration counts bits column by column.) A cell with fewer vertices leaves the others without edges,
+operation 0.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from search.errors import UserError
 from search.spaces.cell_hash import fingerprint, vertex_hashes
 from search.spaces.space import Decision, Space
 
-_ODD = [np.uint64(k) for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)]
+_ODD = [
+    np.uint64(k)
+    for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
+]
 
 
 def _mix(x: np.ndarray, k: int) -> np.ndarray:
@@ -28,7 +32,8 @@ def _mix(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def cell_keys(codes: np.ndarray) -> np.ndarray:
-    """A 63-bit number per code, equal for equal cells, -1 for codes that are no valid cell; uint8 (n, 26) -> int64 (n,).
+    """A 63-bit number per code, equal for equal cells, -1 for codes that are no valid cell; uint8 (n, 26) -> int64
+    (n,).
 
     The same Weisfeiler-Lehman rounds as the benchmark's md5 key, on 64-bit integers and many codes at once.
     """
@@ -45,7 +50,11 @@ def cell_keys(codes: np.ndarray) -> np.ndarray:
     edge = {e: (bits[:, k] & alive[e[0]] & alive[e[1]]).astype(np.uint64) for k, e in enumerate(EDGES)}
     out_degree = [sum((edge[v, j] for j in range(v + 1, 7)), np.zeros(n, np.uint64)) for v in range(7)]
     in_degree = [sum((edge[i, v] for i in range(v)), np.zeros(n, np.uint64)) for v in range(7)]
-    labels = [np.full(n, 3, np.uint64), *(codes[:, 20 + v].astype(np.uint64) for v in range(1, 6)), np.full(n, 4, np.uint64)]
+    labels = [
+        np.full(n, 3, np.uint64),
+        *(codes[:, 20 + v].astype(np.uint64) for v in range(1, 6)),
+        np.full(n, 4, np.uint64),
+    ]
     color = [_mix(out_degree[v] * np.uint64(64) + in_degree[v] * np.uint64(8) + labels[v], 0) for v in range(7)]
     rounds = alive.sum(axis=0)
     for r in range(7):
@@ -69,7 +78,9 @@ Edges = tuple[tuple[int, int], ...]
 
 
 def prune(edges: Sequence[tuple[int, int]], last: int = 6) -> tuple[Edges, list[int]]:
-    """The edges on paths from vertex 0 to vertex `last`, renumbered, and the old numbers of the vertices kept ([] if there is no path)."""
+    """The edges on paths from vertex 0 to vertex `last`, renumbered, and the old numbers of the vertices kept ([] if
+    there is no path).
+    """
     forward, backward = {0}, {last}
     for i, j in sorted(edges):
         if i in forward:
@@ -85,7 +96,9 @@ def prune(edges: Sequence[tuple[int, int]], last: int = 6) -> tuple[Edges, list[
 
 
 def cell(code: str) -> tuple[Edges, tuple[int, ...]]:
-    """The pruned cell of a code: its edges and vertex labels (-1 input, operation numbers, -2 output); ((), ()) if input and output are not connected."""
+    """The pruned cell of a code: its edges and vertex labels (-1 input, operation numbers, -2 output); ((), ()) if
+    input and output are not connected.
+    """
     edges, kept = prune([e for e, bit in zip(EDGES, code[:21], strict=True) if bit == "1"])
     labels = [_INPUT, *map(int, code[21:]), _OUTPUT]
     return edges, tuple(labels[v] for v in kept)
@@ -117,12 +130,17 @@ def cell_key(code: str) -> str:
     """The 32-digit key of a code's cell in the benchmark; UserError for a code that is not valid."""
     edges, labels = cell(code)
     if not labels or len(edges) > MAX_EDGES:
-        raise UserError(f"code {code} is no NAS-Bench-101 cell - input and output must be connected by at most {MAX_EDGES} edges - choose another")
+        raise UserError(
+            f"code {code} is no NAS-Bench-101 cell - input and output must be connected by at most {MAX_EDGES} edges -"
+            " choose another"
+        )
     return fingerprint(vertex_hashes(edges, labels))
 
 
 def to_code(edges: Sequence[tuple[int, int]], operations: Sequence[int]) -> str:
-    """The 26 digits of a cell with len(operations) interior vertices (0 = input, last = output); it need not be pruned."""
+    """The 26 digits of a cell with len(operations) interior vertices (0 = input, last = output); it need not be
+    pruned.
+    """
     last = len(operations) + 1
     if last > 6:
         raise UserError(f"a cell of {last + 1} vertices was given - NAS-Bench-101 has at most 7 - leave some out")
@@ -131,7 +149,9 @@ def to_code(edges: Sequence[tuple[int, int]], operations: Sequence[int]) -> str:
 
 
 def canonical_cell(edges: Sequence[tuple[int, int]], labels: Sequence[int], hashes: Sequence[str]) -> str:
-    """The code of a pruned cell with its vertices in order of their hash where the edges allow it; ties give the smallest code."""
+    """The code of a pruned cell with its vertices in order of their hash where the edges allow it; ties give the
+    smallest code.
+    """
     n = len(labels)
     before = [{i for i, j in edges if j == v} for v in range(n)]
     best = ""
@@ -151,7 +171,10 @@ def canonical_cell(edges: Sequence[tuple[int, int]], labels: Sequence[int], hash
 
 @lru_cache(maxsize=1 << 17)
 def canonical(code: str) -> str:
-    """One code for all that mean the same cell: pruned, isomorphic cells alike. A code that is not valid stays as it is."""
+    """One code for all that mean the same cell: pruned, isomorphic cells alike.
+
+    A code that is not valid stays as it is.
+    """
     edges, labels = cell(code)
     if not labels or len(edges) > MAX_EDGES:
         return code
@@ -160,20 +183,32 @@ def canonical(code: str) -> str:
 
 def space() -> Space:
     """26 decisions: 21 edges (absent, present) and 5 operations."""
-    return Space([Decision(f"edge_{i}_{j}", (0, 1)) for i, j in EDGES] + [Decision(f"op_{v}", OPS) for v in range(1, 6)], "nb101", canonical)
+    return Space(
+        [Decision(f"edge_{i}_{j}", (0, 1)) for i, j in EDGES] + [Decision(f"op_{v}", OPS) for v in range(1, 6)],
+        "nb101",
+        canonical,
+    )
 
 
-def parse_matrix(rows: Sequence[Sequence[Any]] | str, operations: Sequence[str]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Edges and interior operation numbers from an adjacency matrix (rows, or a text of 0 and 1) and names ['input', ..., 'output']."""
+def parse_matrix(
+    rows: Sequence[Sequence[Any]] | str, operations: Sequence[str]
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Edges and interior operation numbers from an adjacency matrix (rows, or a text of 0 and 1) and names ['input',
+    ..., 'output'].
+    """
     n = len(operations)
     flat = [int(x) for x in (rows if isinstance(rows, str) else [x for row in rows for x in row])]
     if len(flat) != n * n or operations[0] != "input" or operations[-1] != "output" or not 2 <= n <= 7:
         raise UserError(
-            f"a matrix of {len(flat)} entries with operations {list(operations)} is no NAS-Bench-101 cell - V x V entries and input ... output are needed"
+            f"a matrix of {len(flat)} entries with operations {list(operations)} is no NAS-Bench-101 cell - V x V"
+            " entries and input ... output are needed"
         )
     edges = [(i, j) for i in range(n) for j in range(n) if flat[i * n + j]]
     if any(i >= j for i, j in edges) or any(op not in OPS for op in operations[1:-1]):
-        raise UserError(f"a cell with edges {edges} and operations {list(operations)} was given - edges go to later vertices, operations are {', '.join(OPS)}")
+        raise UserError(
+            f"a cell with edges {edges} and operations {list(operations)} was given - edges go to later vertices,"
+            f" operations are {', '.join(OPS)}"
+        )
     return edges, [OPS.index(op) for op in operations[1:-1]]
 
 

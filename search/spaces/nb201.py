@@ -1,6 +1,7 @@
 """The space of NAS-Bench-201 (= NATS-Bench topology space): 6 edges, 5 operations each, 15,625 cells.
 
-Digit i of a code is the operation on edge i, edges in the order 0->1, 0->2, 1->2, 0->3, 1->3, 2->3 (node 3 is the output).
+Digit i of a code is the operation on edge i, edges in the order 0->1, 0->2, 1->2, 0->3, 1->3, 2->3 (node 3 is the
+output).
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ def parse_string(text: str) -> str:
             return code
     except (ValueError, KeyError):
         pass
-    raise UserError(f"'{text}' is not a NAS-Bench-201 string - the form is {arch_string('333123')} with operations {', '.join(OPS)} - correct it")
+    raise UserError(
+        f"'{text}' is not a NAS-Bench-201 string - the form is {arch_string('333123')} with operations {', '.join(OPS)}"
+        " - correct it"
+    )
 
 
 def _expand(code: str, edge: Callable[[str, str], str | None]) -> str:
@@ -52,6 +56,7 @@ def unique_string(code: str, fold_zeroes: bool = True) -> str:
 
     It folds a path to zero only where a node is fed by a single zero edge.
     """
+
     def edge(source: str, op: str) -> str:
         if fold_zeroes and (op == "0" or source == "#"):
             return "#"
@@ -61,7 +66,10 @@ def unique_string(code: str, fold_zeroes: bool = True) -> str:
 
 
 def reduced_string(code: str) -> str:
-    """What the cell computes with every dead path removed: 5,390 distinct ones, '' for the 341 cells without a path to the output."""
+    """What the cell computes with every dead path removed: 5,390 distinct ones, '' for the 341 cells without a path to
+    the output.
+    """
+
     def edge(source: str, op: str) -> str | None:
         if op == "0" or source == "":
             return None

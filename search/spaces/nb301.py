@@ -1,8 +1,8 @@
 """The DARTS space of NAS-Bench-301: two cells of four nodes, 1.08e18 codes of 22 digits.
 
-Digits of a cell: the operations of its 8 edges, node by node, lower source first; then for the nodes 3, 4 and 5 which two of the
-earlier states feed them (3, 6 and 10 pairs in lexicographic order; node 2 has only (0, 1)). The normal cell comes first, then the
-reduction cell in the same way. States 0 and 1 are the outputs of the two previous cells.
+Digits of a cell: the operations of its 8 edges, node by node, lower source first; then for the nodes 3, 4 and 5 which
+two of the earlier states feed them (3, 6 and 10 pairs in lexicographic order; node 2 has only (0, 1)). The normal cell
+comes first, then the reduction cell in the same way. States 0 and 1 are the outputs of the two previous cells.
 """
 
 from __future__ import annotations
@@ -59,23 +59,34 @@ OPS_WITH_NONE = (*OPS, "none")
 PAIRS = {node: tuple(combinations(range(node), 2)) for node in (2, 3, 4, 5)}
 EDGE_OFFSET = {2: 0, 3: 2, 4: 5, 5: 9}
 _ITEM = re.compile(r"\(\s*['\"]?(\w+)['\"]?\s*,\s*(\d+)\s*\)")
-_FULL = re.compile(r"normal\s*=\s*(.*?)normal_concat\s*=\s*(.*?),\s*reduce\s*=\s*(.*?)reduce_concat\s*=\s*(.*?)\)?\s*$", re.S)
+_FULL = re.compile(
+    r"normal\s*=\s*(.*?)normal_concat\s*=\s*(.*?),\s*reduce\s*=\s*(.*?)reduce_concat\s*=\s*(.*?)\)?\s*$", re.S
+)
 Cell = Sequence[tuple[str, int]]
 
 
 def encode_cell(cell: Cell, ops: tuple[str, ...] = OPS) -> str:
     """The 11 digits of 8 pairs (operation, source state), two per node; UserError when it is no DARTS cell."""
     if len(cell) != 8:
-        raise UserError(f"a cell of {len(cell)} edges was given - a DARTS cell has 8, two for each of 4 nodes - correct the genotype")
+        raise UserError(
+            f"a cell of {len(cell)} edges was given - a DARTS cell has 8, two for each of 4 nodes - correct the"
+            " genotype"
+        )
     digits, pairs = "", ""
     for node in (2, 3, 4, 5):
         first, second = sorted(cell[2 * (node - 2) : 2 * (node - 2) + 2], key=lambda item: item[1])
         sources = (first[1], second[1])
         if sources not in PAIRS[node]:
-            raise UserError(f"node {node} of a cell is fed by states {sources} - two different states below {node} are needed - correct the genotype")
+            raise UserError(
+                f"node {node} of a cell is fed by states {sources} - two different states below {node} are needed -"
+                " correct the genotype"
+            )
         for op, _ in (first, second):
             if op not in ops:
-                raise UserError(f"operation '{op}' was given - the DARTS space here has {', '.join(ops)} - leave the architecture out")
+                raise UserError(
+                    f"operation '{op}' was given - the DARTS space here has {', '.join(ops)} - leave the"
+                    " architecture out"
+                )
             digits += str(ops.index(op))
         if node > 2:
             pairs += str(PAIRS[node].index(sources))
@@ -90,13 +101,21 @@ def decode_cell(digits: str, ops: tuple[str, ...] = OPS) -> list[tuple[str, int]
 
 
 def parse_genotype(text: str, ops: tuple[str, ...] = OPS) -> str:
-    """The code of 'Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=...)'."""
+    """The code of 'Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=[...],
+    reduce_concat=...)'.
+    """
     match = _FULL.search(text)
     if match is None:
-        raise UserError(f"'{text[:60]}...' is not a DARTS genotype - the form is Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...)")
+        raise UserError(
+            f"'{text[:60]}...' is not a DARTS genotype - the form is Genotype(normal=[...], normal_concat=...,"
+            " reduce=[...], reduce_concat=...)"
+        )
     for concat in (match[2], match[4]):
         if re.findall(r"\d+", concat) not in (["2", "6"], ["2", "3", "4", "5"]):
-            raise UserError(f"a genotype with concat {concat} was given - this space concatenates the states 2 to 5 - leave the architecture out")
+            raise UserError(
+                f"a genotype with concat {concat} was given - this space concatenates the states 2 to 5 - leave the"
+                " architecture out"
+            )
     cells = ([(op, int(source)) for op, source in _ITEM.findall(part)] for part in (match[1], match[3]))
     return "".join(encode_cell(cell, ops) for cell in cells)
 
@@ -114,7 +133,11 @@ def from_config(config: dict[str, Any]) -> str:
     for kind in ("normal", "reduce"):
         cell = []
         for node in (2, 3, 4, 5):
-            sources = (0, 1) if node == 2 else tuple(int(s) for s in str(config[f"{lead}inputs_node_{kind}_{node}"]).split("_"))
+            sources = (
+                (0, 1)
+                if node == 2
+                else tuple(int(s) for s in str(config[f"{lead}inputs_node_{kind}_{node}"]).split("_"))
+            )
             cell += [(config[f"{lead}edge_{kind}_{EDGE_OFFSET[node] + s}"], s) for s in sources]
         digits += encode_cell(cell)
     return digits
@@ -122,7 +145,9 @@ def from_config(config: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=1 << 18)
 def canonical_cell(digits: str, ops: tuple[str, ...] = OPS) -> str:
-    """The smallest digits of the cells that differ only in the order of their nodes (the output concatenates all four)."""
+    """The smallest digits of the cells that differ only in the order of their nodes (the output concatenates all
+    four).
+    """
     cell = decode_cell(digits, ops)
     nodes = [cell[2 * k : 2 * k + 2] for k in range(4)]
     best = digits
@@ -144,7 +169,9 @@ def space(ops: tuple[str, ...] = OPS) -> Space:
     decisions = []
     for kind in ("normal", "reduce"):
         decisions += [Decision(f"{kind}_op_{node}_{k}", ops) for node in (2, 3, 4, 5) for k in (0, 1)]
-        decisions += [Decision(f"{kind}_inputs_{node}", tuple(f"{a}_{b}" for a, b in PAIRS[node])) for node in (3, 4, 5)]
+        decisions += [
+            Decision(f"{kind}_inputs_{node}", tuple(f"{a}_{b}" for a, b in PAIRS[node])) for node in (3, 4, 5)
+        ]
     return Space(decisions, "nb301", partial(canonical, ops=ops))
 
 

@@ -1,7 +1,7 @@
 """The space of NAS-Bench-ASR: 13,824 codes, 8,242 different speech models.
 
-A code has nine digits: [op1, skip] [op2, skip, skip] [op3, skip, skip, skip]. Vertex 0 is the cell's input, 1 to 3 the main
-operations in a chain, 4 the output; the i-th skip of operation k adds an edge from vertex i to vertex k + 1.
+A code has nine digits: [op1, skip] [op2, skip, skip] [op3, skip, skip, skip]. Vertex 0 is the cell's input, 1 to 3 the
+main operations in a chain, 4 the output; the i-th skip of operation k adds an edge from vertex i to vertex k + 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _ZERO = OPS.index("zero")
 @lru_cache(maxsize=1 << 14)
 def model_key(code: str) -> str:
     """The benchmark's key of a code, 32 hex digits; all 812 codes without a path to the output share one."""
-    edges = [(k, k + 1) for k in range(4)] + [(i, k + 1) for k, at in enumerate(_SKIPS_AT, start=1) for i, a in enumerate(at) if code[a] == "1"]
+    edges = [(k, k + 1) for k in range(4)] + [
+        (i, k + 1) for k, at in enumerate(_SKIPS_AT, start=1) for i, a in enumerate(at) if code[a] == "1"
+    ]
     labels = {0: -1, 4: -2, **{k: int(code[a]) for k, a in enumerate(_OP_AT, start=1)}}
     zero = {v for v in (1, 2, 3) if labels[v] == _ZERO}
     edges = [(i, j) for i, j in edges if i not in zero and j not in zero]

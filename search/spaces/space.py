@@ -45,14 +45,20 @@ class Decision:
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(self.options))
         if not 1 <= len(self.options) <= len(DIGITS):
-            raise UserError(f"decision '{self.name}' has {len(self.options)} options - NCode allows 1 to {len(DIGITS)} - split it into two decisions")
+            raise UserError(
+                f"decision '{self.name}' has {len(self.options)} options - NCode allows 1 to {len(DIGITS)} - split it"
+                " into two decisions"
+            )
         if len(set(map(repr, self.options))) != len(self.options):
             raise UserError(f"decision '{self.name}' lists an option twice: {self.options} - options must differ")
 
 
 @dataclass(frozen=True)
 class Mask:
-    """A pruned subspace: `allowed[i, o]` says whether option o of decision i survived. Shape (decisions, max options)."""
+    """A pruned subspace: `allowed[i, o]` says whether option o of decision i survived.
+
+    Shape (decisions, max options).
+    """
 
     allowed: np.ndarray
 
@@ -115,12 +121,17 @@ class Space:
     def check(self, code: str) -> str:
         """The code itself if it is one of this space, else UserError."""
         if len(code) != len(self):
-            raise UserError(f"code '{code}' has {len(code)} digits - this space has {len(self)} decisions - give one digit each")
+            raise UserError(
+                f"code '{code}' has {len(code)} digits - this space has {len(self)} decisions - give one digit each"
+            )
         for digit, decision in zip(code, self.decisions):
             index = DIGITS.find(digit)
             if not 0 <= index < len(decision.options):
                 top = DIGITS[len(decision.options) - 1]
-                raise UserError(f"code '{code}' has digit '{digit}' for decision '{decision.name}' - allowed are 0 to {top} - correct that digit")
+                raise UserError(
+                    f"code '{code}' has digit '{digit}' for decision '{decision.name}' - allowed are 0 to {top} -"
+                    " correct that digit"
+                )
         return code
 
     def decode(self, code: str) -> dict[str, Any]:
@@ -132,7 +143,9 @@ class Space:
         digits = []
         for d in self.decisions:
             if d.name not in arch:
-                raise UserError(f"the architecture lacks decision '{d.name}' - it needs {[x.name for x in self.decisions]}")
+                raise UserError(
+                    f"the architecture lacks decision '{d.name}' - it needs {[x.name for x in self.decisions]}"
+                )
             if arch[d.name] not in d.options:
                 raise UserError(f"decision '{d.name}' was given {arch[d.name]!r} - options are {list(d.options)}")
             digits.append(DIGITS[d.options.index(arch[d.name])])
@@ -213,4 +226,7 @@ class Space:
         """A JSON-friendly description: name and decisions."""
         plain = (int, float, bool, type(None))
         options = [[o if isinstance(o, plain) else str(o) for o in d.options] for d in self.decisions]
-        return {"name": self.name, "decisions": [{"name": d.name, "options": o} for d, o in zip(self.decisions, options)]}
+        return {
+            "name": self.name,
+            "decisions": [{"name": d.name, "options": o} for d, o in zip(self.decisions, options)],
+        }

@@ -1,4 +1,6 @@
-"""Strategies and proposals by name; their modules are loaded when one is made, so that a command line can list them for nothing."""
+"""Strategies and proposals by name; their modules are loaded when one is made, so that a command line can list them for
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ class Setup:
 
     def allowed(self, code: str, taken: AbstractSet[str]) -> bool:
         """Whether a code may be evaluated: feasible, and new unless repeats are wanted."""
-        return (self.repeats or self.space.canonical(code) not in taken) and (self.feasible is None or self.feasible(code))
+        return (self.repeats or self.space.canonical(code) not in taken) and (
+            self.feasible is None or self.feasible(code)
+        )
 
 
 class Strategy:

@@ -64,7 +64,9 @@ class LocalSearch(Strategy):
             key = space.canonical(code)
             if key in known:
                 return known[key]
-            return -np.inf if key in taken or not (self.setup.feasible is None or self.setup.feasible(code)) else unknown
+            return (
+                -np.inf if key in taken or not (self.setup.feasible is None or self.setup.feasible(code)) else unknown
+            )
 
         idle, met = 0, len(known)
         seen: set[str] = set()

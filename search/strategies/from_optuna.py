@@ -1,8 +1,9 @@
 """Optuna's own samplers as strategies: asked in a scratch study in memory that holds what was told.
 
 A fresh sampler is seeded at every step, so that these too depend only on (seed, told trials) and can be resumed. Codes
-that come back are asked again unless `Setup.repeats` is set (TPE repeats a quarter of its codes on NAS-Bench-201): TPE up to
-20 times, the Gaussian process up to 4 times, as each of its questions costs up to a second; then a uniform code is taken.
+that come back are asked again unless `Setup.repeats` is set (TPE repeats a quarter of its codes on NAS-Bench-201): TPE
+up to 20 times, the Gaussian process up to 4 times, as each of its questions costs up to a second; then a uniform code
+is taken.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class OptunaStrategy(Strategy):
-    """Any Optuna sampler over one categorical parameter per decision. asks: how often it is asked for a code that is new."""
+    """Any Optuna sampler over one categorical parameter per decision.
+
+    asks: how often it is asked for a code that is new.
+    """
 
     asks = 20
 
@@ -64,7 +68,9 @@ class OptunaStrategy(Strategy):
                 self._scratch = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
             self._told = []
         for seen in history[len(self._told) :]:
-            told = optuna.trial.create_trial(params=params_of(space, seen.code), distributions=distributions(space), value=seen.value)
+            told = optuna.trial.create_trial(
+                params=params_of(space, seen.code), distributions=distributions(space), value=seen.value
+            )
             self._scratch.add_trial(told)
             self._told.append(seen)
         return self._scratch
@@ -93,5 +99,7 @@ class GP(OptunaStrategy):
         try:
             import torch  # noqa: F401
         except ImportError:
-            raise UserError("sampler gp was asked for but torch is not installed - install the train extra, or use tpe") from None
+            raise UserError(
+                "sampler gp was asked for but torch is not installed - install the train extra, or use tpe"
+            ) from None
         return optuna.samplers.GPSampler(seed=seed)

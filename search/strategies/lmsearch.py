@@ -34,5 +34,7 @@ class LMSearch(Strategy):
         codes = [c.code for c in pool]
         ranking = setup.ranker.rank(history, codes)
         if ranking.best not in codes:
-            raise RuntimeError(f"ranker {setup.ranker.name} answered {ranking.best!r}, which is none of its {len(codes)} candidates")
+            raise RuntimeError(
+                f"ranker {setup.ranker.name} answered {ranking.best!r}, which is none of its {len(codes)} candidates"
+            )
         return Suggestion(ranking.best, pool[codes.index(ranking.best)].origin, ranking, tuple(codes))

@@ -45,7 +45,8 @@ def propose(
     """Up to n fresh candidates; fewer only when the space runs out, none when it is exhausted.
 
     history: told trials; taken: canonical codes that may not come back (told and pending); top: how many entries are
-    mutated, see `parents`; feasible: filter known before evaluation. A pure function of its arguments and the rng's state.
+    mutated, see `parents`; feasible: filter known before evaluation. A pure function of its arguments and the rng's
+    state.
     """
     if kind not in PROPOSALS:
         raise did_you_mean("proposal", kind, PROPOSALS)
@@ -79,17 +80,22 @@ def _fill(
                 return
 
 
-def parents(space: Space, history: Sequence[Seen], taken: set[str], top: int, feasible: Callable[[str], bool] | None = None) -> list[str]:
+def parents(
+    space: Space, history: Sequence[Seen], taken: set[str], top: int, feasible: Callable[[str], bool] | None = None
+) -> list[str]:
     """The told codes whose mutants are proposed, best first: the `top` best of the history.
 
-    A search that settled takes the best codes of other regions instead: each at least three digits (half of a short code) from every
-    better one taken, and with a neighbour that may still be proposed. It settled when no neighbour of its best code is left (a proven
-    local optimum); without that proof, every second step after 20 trials that brought nothing better, and every step after 40.
-    Without this, a search on a local optimum proposes its exhausted surroundings for ever.
+    A search that settled takes the best codes of other regions instead: each at least three digits (half of a short
+    code) from every better one taken, and with a neighbour that may still be proposed. It settled when no neighbour of
+    its best code is left (a proven local optimum); without that proof, every second step after 20 trials that brought
+    nothing better, and every step after 40. Without this, a search on a local optimum proposes its exhausted
+    surroundings for ever.
     """
 
     def open_(code: str) -> bool:
-        return any(space.canonical(c) not in taken and (feasible is None or feasible(c)) for c in space.neighbours(code))
+        return any(
+            space.canonical(c) not in taken and (feasible is None or feasible(c)) for c in space.neighbours(code)
+        )
 
     ordered = sorted(history, key=lambda s: -s.value)
     stalled = len(history) - 1 - max(range(len(history)), key=lambda i: (history[i].value, -i)) if history else 0

@@ -1,2 +1,1 @@
 """Studies that survive: trials, their storage, claims, evaluation and the run folder."""
-

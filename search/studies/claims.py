@@ -58,7 +58,8 @@ def alive(owner: Mapping[str, Any]) -> bool | None:
 def own(folder: Path, take_over: bool = False):
     """Own a run folder for the length of the block; UserError while another living process owns it.
 
-    The file of a dead owner is replaced at once. An owner on another machine cannot be checked: `take_over` says it is gone.
+    The file of a dead owner is replaced at once. An owner on another machine cannot be checked: `take_over` says it is
+    gone.
     """
     path = folder / OWNER_FILE
     try:
@@ -73,12 +74,14 @@ def own(folder: Path, take_over: bool = False):
                     )
                 if state is None:
                     raise UserError(
-                        f"{folder} belongs to process {owner['pid']} on {owner['host']}, which cannot be checked from here - "
-                        "if it is gone, add --take-over"
+                        f"{folder} belongs to process {owner['pid']} on {owner['host']}, which cannot be checked from"
+                        " here - if it is gone, add --take-over"
                     )
             path.write_text(json.dumps(identity()))
     except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror} - choose a writable --out with free space") from error
+        raise UserError(
+            f"cannot write in {folder}: {error.strerror} - choose a writable --out with free space"
+        ) from error
     try:
         yield
     finally:

@@ -35,7 +35,9 @@ class Outcome:
 
 
 def judge(result: Any) -> Outcome:
-    """The outcome that a returned object means: a number, or a task's Result; anything else is a failure with its reason."""
+    """The outcome that a returned object means: a number, or a task's Result; anything else is a failure with its
+    reason.
+    """
     value = getattr(result, "value", result)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         if not (hasattr(value, "item") and getattr(value, "size", 0) == 1 and isinstance(value.item(), numbers.Real)):
@@ -70,7 +72,10 @@ def call(evaluate: Evaluate, code: str, seed: int) -> Outcome:
 
 
 class Evaluator:
-    """`call`, with a time limit in seconds when one is given. `factory` builds `evaluate` anew where it cannot be inherited."""
+    """`call`, with a time limit in seconds when one is given.
+
+    `factory` builds `evaluate` anew where it cannot be inherited.
+    """
 
     def __init__(self, evaluate: Evaluate, timeout: float | None = None, factory: Callable[[], Evaluate] | None = None):
         self.evaluate, self.timeout, self.factory = evaluate, timeout, factory
@@ -100,7 +105,9 @@ class Evaluator:
         inherit = context.get_start_method() == "fork"
         self._pipe, theirs = context.Pipe()
         work = self.evaluate if inherit or self.factory is None else None
-        self._process = context.Process(target=_serve, args=(theirs, work, None if inherit else self.factory, os.getpid()), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, work, None if inherit else self.factory, os.getpid()), daemon=True
+        )
         try:
             self._process.start()
         except (AttributeError, TypeError, ImportError, ValueError) as error:
@@ -113,7 +120,10 @@ class Evaluator:
             self._pipe.recv_bytes()
         except EOFError:
             self.close()
-            raise UserError("the evaluation process could not build the objective - its message is above - correct that, or run without --timeout") from None
+            raise UserError(
+                "the evaluation process could not build the objective - its message is above - correct that, or run"
+                " without --timeout"
+            ) from None
 
     def close(self) -> None:
         """Stop the process, if there is one."""

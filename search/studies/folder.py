@@ -1,6 +1,7 @@
 """What a run leaves behind: runs/NAME/seed-S/{trials.jsonl, summary.json, journal.log, ranker.jsonl}.
 
-The journal is the truth while a run lasts; trials.jsonl and summary.json are written from it, so they can always be rebuilt.
+The journal is the truth while a run lasts; trials.jsonl and summary.json are written from it, so they can always be
+rebuilt.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The trials of one seed in order; a torn last line of a running search is left out. UserError names a broken line."""
+    """The trials of one seed in order; a torn last line of a running search is left out.
+
+    UserError names a broken line.
+    """
     text = path.read_text(encoding="utf-8")
     lines = text.split("\n")[:-1]
     trials = []
@@ -34,7 +38,10 @@ def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:
         except ValueError:
             trial = None
         if not isinstance(trial, dict):
-            raise UserError(f"{path} line {number} is not a JSON object - one trial per line is expected - continue the run with --resume to repair it")
+            raise UserError(
+                f"{path} line {number} is not a JSON object - one trial per line is expected - continue the run with"
+                " --resume to repair it"
+            )
         trials.append(trial)
     return tuple(trials)
 
@@ -47,7 +54,10 @@ def read_summary(path: Path) -> Mapping[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object - it is written by search.run - continue the run with --resume to write it again")
+        raise UserError(
+            f"{path} is not a JSON object - it is written by search.run - continue the run with --resume to write it"
+            " again"
+        )
     return content
 
 
@@ -99,7 +109,12 @@ def anytime(trials: Sequence[Trial], direction: str) -> list[float | None]:
 
 
 def summary(
-    description: Mapping[str, Any], configuration: Mapping[str, Any], trials: Sequence[Trial], best: Trial | None, ending: str, seed: int
+    description: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    trials: Sequence[Trial],
+    best: Trial | None,
+    ending: str,
+    seed: int,
 ) -> dict[str, Any]:
     """The content of summary.json."""
     notes = [t.ranker for t in trials if t.ranker]
@@ -109,13 +124,21 @@ def summary(
         "budget": configuration.get("budget"),
         "seed": seed,
         "ending": ending,
-        "best": None if best is None else {"number": best.number, "code": best.code, "arch": best.arch, "value": best.value, "test": best.test},
+        "best": (
+            None
+            if best is None
+            else {"number": best.number, "code": best.code, "arch": best.arch, "value": best.value, "test": best.test}
+        ),
         "anytime": anytime(trials, description["direction"]),
         "trials": dict(Counter(t.state for t in trials)),
         "origins": dict(Counter(t.origin for t in trials)),
         "failures": dict(Counter(t.reason for t in trials if t.reason)),
         "ranker": {
-            "calls": sum(t.origin in ("uniform", "mutant") for t in trials) if configuration.get("sampler") == "lmsearcher" else 0,
+            "calls": (
+                sum(t.origin in ("uniform", "mutant") for t in trials)
+                if configuration.get("sampler") == "lmsearcher"
+                else 0
+            ),
             "tokens": sum(n.get("tokens", 0) for n in notes),
             "seconds": round(sum(n.get("seconds", 0.0) for n in notes), 3),
             "fallbacks": sum(fallbacks.values()),
@@ -148,4 +171,7 @@ def versions() -> dict[str, str]:
 def check_empty(folder: Path, resume: bool) -> None:
     """UserError when a folder that is to be written holds something and this is not a resume."""
     if not resume and folder.exists() and any(p.name != ".guard" for p in folder.iterdir()):
-        raise UserError(f"--out {folder} is not empty - a run never mixes with another - add --resume to continue it, or choose another --out")
+        raise UserError(
+            f"--out {folder} is not empty - a run never mixes with another - add --resume to continue it, or choose"
+            " another --out"
+        )

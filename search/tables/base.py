@@ -18,8 +18,8 @@ class Table:
 
     codes: uint8 (n, decisions), distinct rows. metrics: name -> float64 (n,) or (n, repeats), NaN where not measured.
     directions: metric name -> 'maximize' or 'minimize' (those with a natural one). source, licence: where it came from;
-    sha256: of the file it was read from. by_canonical: the table holds one code per architecture, and any other code of it is
-    found through `space.canonical`.
+    sha256: of the file it was read from. by_canonical: the table holds one code per architecture, and any other code of
+    it is found through `space.canonical`.
     """
 
     name: str
@@ -68,7 +68,10 @@ class Table:
         return float(self.metric(metric)[row])
 
 
-_MINIMISED = set("loss error err latency time seconds flops mflops params mparams mse rmse wer ber perplexity ppl energy ms mj kwh cost".split())
+_MINIMISED = set(
+    "loss error err latency time seconds flops mflops params mparams mse rmse wer ber perplexity ppl energy ms mj kwh"
+    " cost".split()
+)
 _MAXIMISED = set("acc accuracy valid val test top bleu f1 auc precision recall score reward iou map r2".split())
 
 

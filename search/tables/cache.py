@@ -1,4 +1,5 @@
-"""Converted tables on disk: one .npz without pickle per source, rebuilt whenever it is missing, damaged or of another source.
+"""Converted tables on disk: one .npz without pickle per source, rebuilt whenever it is missing, damaged or of another
+source.
 
 The folder is LMSEARCHER_CACHE, else ~/.cache/lmsearcher.
 """
@@ -26,7 +27,10 @@ _ALWAYS_HASH = 64 << 20
 
 
 def file_sum(path: str | Path) -> str:
-    """SHA-256 of a file. For files above 64 MiB it is remembered by path, size and time, so that it is computed once."""
+    """SHA-256 of a file.
+
+    For files above 64 MiB it is remembered by path, size and time, so that it is computed once.
+    """
     path = Path(path)
     stat = path.stat()
     if stat.st_size <= _ALWAYS_HASH:
@@ -53,8 +57,11 @@ def folder_sum(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def cached(name: str, key: str, build: Callable[[], Table], canonical: Callable[[str], str] | None = None, note: str = "") -> Table:
-    """The table `name` built by `build()`, or its copy in the cache. key: what the copy depends on (checksum, options, version).
+def cached(
+    name: str, key: str, build: Callable[[], Table], canonical: Callable[[str], str] | None = None, note: str = ""
+) -> Table:
+    """The table `name` built by `build()`, or its copy in the cache. key: what the copy depends on (checksum, options,
+    version).
 
     note: printed to standard error before a slow conversion.
     canonical is given to the space again after loading, because a function is not stored. A copy that cannot be
@@ -78,7 +85,9 @@ def _keep(path: Path, content: str | bytes) -> None:
     try:
         write_atomic(path, content)
     except UserError as error:
-        warnings.warn(f"the converted table is not kept: {error} (set LMSEARCHER_CACHE to a writable folder)", stacklevel=3)
+        warnings.warn(
+            f"the converted table is not kept: {error} (set LMSEARCHER_CACHE to a writable folder)", stacklevel=3
+        )
 
 
 def _to_bytes(table: Table) -> bytes:

@@ -3,10 +3,11 @@
     read_table("runs.csv.gz", code_column="arch")              one column of digit strings ("03255564")
     read_table("runs.csv", decisions=["depth", "width"])       one column per decision
 
-Digit strings are read as text, so leading zeros stay. The options of a position (or of a decision column) are those that
-occur in it, in ascending order (numbers by value, anything else as text), and become digits 0, 1, ...; `Space.decode` gives
-the original digit or value back. All other columns that hold only numbers are metrics; an empty cell is not measured.
-Rows with the same code are repeated measurements: their metrics are averaged and a warning says how many.
+Digit strings are read as text, so leading zeros stay. The options of a position (or of a decision column) are those
+that occur in it, in ascending order (numbers by value, anything else as text), and become digits 0, 1, ...;
+`Space.decode` gives the original digit or value back. All other columns that hold only numbers are metrics; an empty
+cell is not measured. Rows with the same code are repeated measurements: their metrics are averaged and a warning says
+how many.
 """
 
 from __future__ import annotations
@@ -28,17 +29,24 @@ CODE_COLUMNS = ("code", "ncode", "arch")
 _CACHE_ABOVE = 1 << 20
 
 
-def read_table(path: str | Path, *, code_column: str | None = None, decisions: Sequence[str] | None = None, name: str | None = None) -> Table:
-    """The table in a file. code_column: the column of digit strings; decisions: the columns that are the choices, in order.
+def read_table(
+    path: str | Path, *, code_column: str | None = None, decisions: Sequence[str] | None = None, name: str | None = None
+) -> Table:
+    """The table in a file. code_column: the column of digit strings; decisions: the columns that are the choices, in
+    order.
 
-    With neither, a column called code, ncode or arch is taken. UserError for a missing file, an unknown column, digit strings
-    of different lengths, a cell without a value, more than 36 options, or no numeric column left.
+    With neither, a column called code, ncode or arch is taken. UserError for a missing file, an unknown column, digit
+    strings of different lengths, a cell without a value, more than 36 options, or no numeric column left.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"table file {path} does not exist - CSV, CSV.gz and Parquet files are read - give the path of one")
+        raise UserError(
+            f"table file {path} does not exist - CSV, CSV.gz and Parquet files are read - give the path of one"
+        )
     if code_column and decisions:
-        raise UserError("both a code column and decision columns were given - a table has one or the other - leave one out")
+        raise UserError(
+            "both a code column and decision columns were given - a table has one or the other - leave one out"
+        )
     digest = file_sum(path)
     label = name or path.name.split(".")[0]
 
@@ -54,10 +62,14 @@ def read_columns(path: str | Path) -> tuple[dict[str, list[str]], dict[str, np.n
     """All columns of a file as text, and those that hold only numbers as float64 (n,) with NaN for empty cells."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"table file {path} does not exist - CSV, CSV.gz and Parquet files are read - give the path of one")
+        raise UserError(
+            f"table file {path} does not exist - CSV, CSV.gz and Parquet files are read - give the path of one"
+        )
     columns = _columns(path)
     if not columns or not next(iter(columns.values())):
-        raise UserError(f"table file {path} has no rows - a header line and one line per architecture are needed - check the file")
+        raise UserError(
+            f"table file {path} has no rows - a header line and one line per architecture are needed - check the file"
+        )
     return columns, {c: values for c, cells in columns.items() if (values := _numbers(cells)) is not None}
 
 
@@ -80,7 +92,10 @@ def _build(path: Path, code_column: str | None, decisions: tuple[str, ...], name
     used = set(decisions) | {code_column}
     metrics = {c: values for c, values in numbers.items() if c not in used}
     if not metrics:
-        raise UserError(f"table file {path} has no numeric column beside the codes - columns are {', '.join(columns)} - add the metric to search on")
+        raise UserError(
+            f"table file {path} has no numeric column beside the codes - columns are {', '.join(columns)} - add the"
+            " metric to search on"
+        )
     rows = len(codes)
     codes, metrics = _merge(codes, metrics)
     source = path.name
@@ -96,7 +111,10 @@ def _columns(path: Path) -> dict[str, list[str]]:
     if kind.endswith((".parquet", ".pq")):
         return _parquet(path)
     if not kind.endswith((".csv", ".csv.gz")):
-        raise UserError(f"table file {path.name} ends in '{path.suffix}' - .csv, .csv.gz and .parquet are read - convert it to one of them")
+        raise UserError(
+            f"table file {path.name} ends in '{path.suffix}' - .csv, .csv.gz and .parquet are read - convert it to one"
+            " of them"
+        )
     opener = gzip.open if kind.endswith(".gz") else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
@@ -104,12 +122,18 @@ def _columns(path: Path) -> dict[str, list[str]]:
             header = next(rows, [])
             body = [row for row in rows if row]
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"table file {path} cannot be read ({error}) - a whole UTF-8 CSV file is needed - write it again") from error
+        raise UserError(
+            f"table file {path} cannot be read ({error}) - a whole UTF-8 CSV file is needed - write it again"
+        ) from error
     if twice := sorted({c for c in header if header.count(c) > 1}):
-        raise UserError(f"table file {path} has two columns of one name: {', '.join(twice)} - names must differ - rename one")
+        raise UserError(
+            f"table file {path} has two columns of one name: {', '.join(twice)} - names must differ - rename one"
+        )
     for number, row in enumerate(body, start=2):
         if len(row) != len(header):
-            raise UserError(f"line {number} of {path} has {len(row)} cells - the header has {len(header)} - correct that line")
+            raise UserError(
+                f"line {number} of {path} has {len(row)} cells - the header has {len(header)} - correct that line"
+            )
     return {column: [row[i].strip() for row in body] for i, column in enumerate(c.strip() for c in header)}
 
 
@@ -117,11 +141,16 @@ def _parquet(path: Path) -> dict[str, list[str]]:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise UserError(f"{path.name} is a Parquet file, which needs pyarrow - CSV files are read without it - run: pip install pyarrow") from error
+        raise UserError(
+            f"{path.name} is a Parquet file, which needs pyarrow - CSV files are read without it - run: pip install"
+            " pyarrow"
+        ) from error
     try:
         data = parquet.read_table(path)
     except Exception as error:  # pyarrow raises its own and OS errors
-        raise UserError(f"table file {path} cannot be read ({str(error)[:120]}) - a whole Parquet file is needed - write it again") from error
+        raise UserError(
+            f"table file {path} cannot be read ({str(error)[:120]}) - a whole Parquet file is needed - write it again"
+        ) from error
     return {c: ["" if v is None else str(v) for v in data[c].to_pylist()] for c in data.column_names}
 
 
@@ -133,11 +162,15 @@ def _known(path: Path, column: str, columns: dict[str, list[str]]) -> str:
 
 def _guess(path: Path, columns: dict[str, list[str]]) -> str:
     for column in CODE_COLUMNS:
-        if column in columns and len({len(c) for c in columns[column]}) == 1 and all(set(c) <= set(DIGITS) for c in columns[column]):
+        if (
+            column in columns
+            and len({len(c) for c in columns[column]}) == 1
+            and all(set(c) <= set(DIGITS) for c in columns[column])
+        ):
             return column
     raise UserError(
-        f"table file {path.name} has no column of digit strings called {', '.join(CODE_COLUMNS)} - its columns are {', '.join(columns)} - "
-        "name the code column or the decision columns"
+        f"table file {path.name} has no column of digit strings called {', '.join(CODE_COLUMNS)} - its columns are"
+        f" {', '.join(columns)} - name the code column or the decision columns"
     )
 
 
@@ -146,11 +179,14 @@ def _positions(path: Path, column: str, cells: list[str]) -> list[tuple[Decision
     for number, cell in enumerate(cells, start=2):
         if len(cell) != first or not cell:
             raise UserError(
-                f"row {number} of {path.name} has code '{cell}' of {len(cell)} digits in column '{column}' - the first has {first} - "
-                "codes must be of one length, leading zeros included - store them as text"
+                f"row {number} of {path.name} has code '{cell}' of {len(cell)} digits in column '{column}' - the first"
+                f" has {first} - codes must be of one length, leading zeros included - store them as text"
             )
         if not set(cell) <= set(DIGITS):
-            raise UserError(f"row {number} of {path.name} has code '{cell}' in column '{column}' - a code is made of 0-9 and a-z - name another code column")
+            raise UserError(
+                f"row {number} of {path.name} has code '{cell}' in column '{column}' - a code is made of 0-9 and a-z -"
+                " name another code column"
+            )
     raw = np.frombuffer("".join(cells).encode(), dtype=np.uint8).reshape(len(cells), first)
     chosen = []
     for i in range(first):
@@ -161,15 +197,18 @@ def _positions(path: Path, column: str, cells: list[str]) -> list[tuple[Decision
 
 def _decision(path: Path, column: str, cells: list[str]) -> tuple[Decision, np.ndarray]:
     if "" in cells:
-        raise UserError(f"row {cells.index('') + 2} of {path.name} has no value in decision column '{column}' - every row needs one - fill it in")
+        raise UserError(
+            f"row {cells.index('') + 2} of {path.name} has no value in decision column '{column}' - every row needs one"
+            " - fill it in"
+        )
     values = [_option(c) for c in cells]
     if any(isinstance(v, str) for v in values):
         values = cells
     options = sorted(set(values))
     if len(options) > len(DIGITS):
         raise UserError(
-            f"decision column '{column}' of {path.name} has {len(options)} different values - a decision has at most {len(DIGITS)} - "
-            "group them, or leave the column out of the decisions"
+            f"decision column '{column}' of {path.name} has {len(options)} different values - a decision has at most"
+            f" {len(DIGITS)} - group them, or leave the column out of the decisions"
         )
     index = {v: i for i, v in enumerate(options)}
     return Decision(column, tuple(options)), np.array([index[v] for v in values], dtype=np.uint8)

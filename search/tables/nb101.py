@@ -1,8 +1,8 @@
 """NAS-Bench-101: 423,624 cells, trained three times on CIFAR-10 (the space: `search.spaces.nb101`).
 
-    load("nasbench_only108.tfrecord")     the original file; converted once (minutes), then loaded in a moment
-    load("cells.csv")                     a CSV or Parquet file of cells
-    load(api)                             a loaded `nasbench` object
+load("nasbench_only108.tfrecord")     the original file; converted once (minutes), then loaded in a moment
+load("cells.csv")                     a CSV or Parquet file of cells
+load(api)                             a loaded `nasbench` object
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from search.tables.tfrecord import fields, records
 
 
 def load(source: Any = None, epochs: int = 108) -> Table:
-    """The table of `nasbench_only108.tfrecord` or `nasbench_full.tfrecord` (epochs 4, 12, 36, 108), or of a loaded API object.
+    """The table of `nasbench_only108.tfrecord` or `nasbench_full.tfrecord` (epochs 4, 12, 36, 108), or of a loaded API
+    object.
 
-    One row per cell, found from any of its codes. Metrics: val_acc, test_acc (percent, three repeats), train_time (s, three
-    repeats), params.
+    One row per cell, found from any of its codes. Metrics: val_acc, test_acc (percent, three repeats), train_time (s,
+    three repeats), params.
     """
     return load_source(source, epochs)
 
@@ -41,11 +42,15 @@ KNOWN_SUMS = {
 }
 DIRECTIONS = {"val_acc": "maximize", "test_acc": "maximize", "train_time": "minimize", "params": "minimize"}
 LICENCE = "Apache-2.0"
-_HELP = "download nasbench_only108.tfrecord (499 MB) from storage.googleapis.com/nasbench and give its path as the source"
+_HELP = (
+    "download nasbench_only108.tfrecord (499 MB) from storage.googleapis.com/nasbench and give its path as the source"
+)
 
 
 class Run(NamedTuple):
-    """One training run: key of the cell, its edges and operations, validation and test accuracy (0..1), seconds, parameters."""
+    """One training run: key of the cell, its edges and operations, validation and test accuracy (0..1), seconds,
+    parameters.
+    """
 
     key: str
     edges: list[tuple[int, int]]
@@ -93,11 +98,16 @@ def tfrecord_runs(path: Path, epochs: int) -> Iterator[Run]:
             raise UserError(f"{reason} - the files are {', '.join(KNOWN_SUMS)} - {_HELP}") from error
         yield Run(key, edges, ops, last[4], last[5], last[2], params)
     if epochs not in seen:
-        raise UserError(f"{path.name} has no runs of {epochs} epochs - it has {', '.join(map(str, sorted(seen))) or 'none'} - choose one of these")
+        raise UserError(
+            f"{path.name} has no runs of {epochs} epochs - it has {', '.join(map(str, sorted(seen))) or 'none'} -"
+            " choose one of these"
+        )
 
 
 def _metrics(message: bytes) -> tuple[int, dict[int, Any]]:
-    """(parameters, fields of the last evaluation) of a ModelMetrics message: 2 seconds, 3 training, 4 validation, 5 test accuracy."""
+    """(parameters, fields of the last evaluation) of a ModelMetrics message: 2 seconds, 3 training, 4 validation, 5
+    test accuracy.
+    """
     evaluations, params = [], 0
     for number, value in fields(message):
         if number == 1:
@@ -127,7 +137,9 @@ def _table(runs: Iterable[Run], source: str, digest: str, epochs: int) -> Table:
     block = np.full((len(codes), counts.max(), 3), np.nan)
     block[place[order], repeat] = np.array(figures).reshape(-1, 3)[order]
     own = nb101.space()
-    metrics = {name: np.ascontiguousarray(block[:, :, k]) for k, name in enumerate(("val_acc", "test_acc", "train_time"))}
+    metrics = {
+        name: np.ascontiguousarray(block[:, :, k]) for k, name in enumerate(("val_acc", "test_acc", "train_time"))
+    }
     metrics["params"] = np.array(params)
     name = "nb101" if epochs == 108 else f"nb101/{epochs}"
     return Table(name, own, own.to_array(codes), metrics, DIRECTIONS, source, LICENCE, digest, by_canonical=True)
@@ -140,7 +152,10 @@ def _checked_code(run: Run) -> str:
     labels = [labels[v] for v in kept]
     hashes = vertex_hashes(edges, labels)
     if not kept or fingerprint(hashes) != run.key:
-        raise UserError(f"cell {run.key} has a matrix and operations of another cell - the file was changed or is of another kind - download it again")
+        raise UserError(
+            f"cell {run.key} has a matrix and operations of another cell - the file was changed or is of another kind -"
+            " download it again"
+        )
     return nb101.canonical_cell(edges, labels, hashes)
 
 
@@ -148,7 +163,10 @@ def from_api(api: Any, epochs: int) -> Table:
     """The table of a loaded `nasbench.api.NASBench` object."""
     fixed, computed = getattr(api, "fixed_statistics", None), getattr(api, "computed_statistics", None)
     if not isinstance(fixed, dict) or not isinstance(computed, dict):
-        raise UserError(f"an object of type {type(api).__name__} was given as nb101 source - a path or a loaded nasbench API object is needed - {_HELP}")
+        raise UserError(
+            f"an object of type {type(api).__name__} was given as nb101 source - a path or a loaded nasbench API object"
+            f" is needed - {_HELP}"
+        )
 
     def runs() -> Iterator[Run]:
         for key, cell in fixed.items():
@@ -161,7 +179,8 @@ def from_api(api: Any, epochs: int) -> Table:
 
 
 def from_cells(path: Path) -> Table:
-    """A CSV or Parquet file with columns adj_upper (upper triangle, row by row) and ops (digits or names), or a column code.
+    """A CSV or Parquet file with columns adj_upper (upper triangle, row by row) and ops (digits or names), or a column
+    code.
 
     Numbers are metrics as they stand; several rows of a cell become repeats.
     """
@@ -171,20 +190,35 @@ def from_cells(path: Path) -> Table:
     elif {"adj_upper", "ops"} <= set(columns):
         codes = [_upper(path, upper, ops) for upper, ops in zip(columns["adj_upper"], columns["ops"], strict=True)]
     else:
-        raise UserError(f"{path.name} has columns {', '.join(columns)} - 'code', or 'adj_upper' and 'ops', are needed - rename them")
+        raise UserError(
+            f"{path.name} has columns {', '.join(columns)} - 'code', or 'adj_upper' and 'ops', are needed - rename them"
+        )
     metrics = {n: v for n, v in numbers.items() if n not in ("code", "adj_upper", "ops")}
     own = nb101.space()
     same: dict[str, list[int]] = {}
     for row, code in enumerate(codes):
         if not nb101.valid(own.check(code)):
-            raise UserError(f"row {row + 2} of {path.name} is no NAS-Bench-101 cell - input and output must be connected by at most 9 edges - remove it")
+            raise UserError(
+                f"row {row + 2} of {path.name} is no NAS-Bench-101 cell - input and output must be connected by at most"
+                " 9 edges - remove it"
+            )
         same.setdefault(nb101.canonical(code), []).append(row)
     width = max(map(len, same.values()))
     pick = np.array([rows + [-1] * (width - len(rows)) for rows in same.values()])
     merged = {n: np.where(pick >= 0, v[pick], np.nan) for n, v in metrics.items()}
     merged = {n: v[:, 0] if width == 1 else v for n, v in merged.items()}
     directions = {m: DIRECTIONS[m] for m in merged if m in DIRECTIONS}
-    return Table(path.name.split(".")[0], own, own.to_array(list(same)), merged, directions, path.name, "", file_sum(path), by_canonical=True)
+    return Table(
+        path.name.split(".")[0],
+        own,
+        own.to_array(list(same)),
+        merged,
+        directions,
+        path.name,
+        "",
+        file_sum(path),
+        by_canonical=True,
+    )
 
 
 def _upper(path: Path, upper: str, ops: str) -> str:
@@ -192,6 +226,9 @@ def _upper(path: Path, upper: str, ops: str) -> str:
     numbers = [nb101.OPS.index(op) if op in nb101.OPS else "012".find(op) for op in names]
     n = len(numbers) + 2
     if len(upper) != n * (n - 1) // 2 or not set(upper) <= set("01") or -1 in numbers or n > 7:
-        raise UserError(f"{path.name} has a cell '{upper}' with operations '{ops}' - V(V-1)/2 bits and V-2 operations are needed for V <= 7 - correct it")
+        raise UserError(
+            f"{path.name} has a cell '{upper}' with operations '{ops}' - V(V-1)/2 bits and V-2 operations are needed"
+            " for V <= 7 - correct it"
+        )
     bits = iter(upper)
     return nb101.to_code([(i, j) for i in range(n) for j in range(i + 1, n) if next(bits) == "1"], numbers)

@@ -1,7 +1,8 @@
-"""Measured DARTS architectures: the published runs of NAS-Bench-301, or a list of your own (the space: `search.spaces.nb301`).
+"""Measured DARTS architectures: the published runs of NAS-Bench-301, or a list of your own (the space:
+`search.spaces.nb301`).
 
-    load("nb_301/")              the published runs: a folder of results_*.json
-    load("genotypes.csv")        a column 'genotype' (or 'code') and numbers
+load("nb_301/")              the published runs: a folder of results_*.json
+load("genotypes.csv")        a column 'genotype' (or 'code') and numbers
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from search.tables.columns import read_columns
 
 
 def load(source: str | Path | None = None, with_none: bool = False) -> Table:
-    """The measured architectures. From runs: val_acc, test_acc (percent), train_time (s), one column per repeat; from a CSV: its numbers.
+    """The measured architectures. From runs: val_acc, test_acc (percent), train_time (s), one column per repeat; from a
+    CSV: its numbers.
 
-    with_none: keep architectures that use 'none' (an eighth operation); else they are left out and counted in the table's source.
+    with_none: keep architectures that use 'none' (an eighth operation); else they are left out and counted in the
+    table's source.
     """
     return load_source(source, OPS_WITH_NONE if with_none else OPS)
 
@@ -72,7 +75,10 @@ def _from_runs(files: list[Path], path: Path, digest: str) -> Table:
     kept = [(code, figures) for setup, code, figures in runs if setup == common]
     layers, channels, epochs = common
     left_out = len(runs) - len(kept) + other
-    source = f"{path.name}: {len(kept)} runs ({layers} layers, {channels} channels, {epochs} epochs), {left_out} files of other kinds left out"
+    source = (
+        f"{path.name}: {len(kept)} runs ({layers} layers, {channels} channels, {epochs} epochs), {left_out} files of"
+        " other kinds left out"
+    )
     return _table(kept, ("val_acc", "test_acc", "train_time"), source, digest, nb301.OPS)
 
 
@@ -81,20 +87,29 @@ def _from_list(path: Path, digest: str, ops: tuple[str, ...]) -> Table:
     own = nb301.space(ops)
     if "genotype" in columns:
         used_none = [ops is nb301.OPS and "'none'" in text for text in columns["genotype"]]
-        codes = ["" if none else nb301.parse_genotype(text, ops) for text, none in zip(columns["genotype"], used_none, strict=True)]
+        codes = [
+            "" if none else nb301.parse_genotype(text, ops)
+            for text, none in zip(columns["genotype"], used_none, strict=True)
+        ]
     elif "code" in columns:
         codes = [own.check(code) for code in columns["code"]]
     else:
-        raise UserError(f"{path.name} has columns {', '.join(columns)} - a column 'genotype' or 'code' is needed - rename one")
+        raise UserError(
+            f"{path.name} has columns {', '.join(columns)} - a column 'genotype' or 'code' is needed - rename one"
+        )
     names = tuple(n for n in numbers if n != "code")
     kept = [(code, tuple(numbers[n][row] for n in names)) for row, code in enumerate(codes) if code]
     if not kept or not names:
         raise UserError(f"{path.name} has no architecture of the DARTS space with a number beside it - {_HELP}")
     left = len(codes) - len(kept)
-    return _table(kept, names, path.name + (f" ({left} architectures with 'none' left out)" if left else ""), digest, ops)
+    return _table(
+        kept, names, path.name + (f" ({left} architectures with 'none' left out)" if left else ""), digest, ops
+    )
 
 
-def _table(rows: list[tuple[str, tuple[float, ...]]], names: tuple[str, ...], source: str, digest: str, ops: tuple[str, ...]) -> Table:
+def _table(
+    rows: list[tuple[str, tuple[float, ...]]], names: tuple[str, ...], source: str, digest: str, ops: tuple[str, ...]
+) -> Table:
     groups: dict[str, list[tuple[float, ...]]] = {}
     for code, figures in rows:
         groups.setdefault(code, []).append(figures)
@@ -102,7 +117,9 @@ def _table(rows: list[tuple[str, tuple[float, ...]]], names: tuple[str, ...], so
     block = np.full((len(groups), width, len(names)), np.nan)
     for row, figures in enumerate(groups.values()):
         block[row, : len(figures)] = figures
-    metrics = {name: np.ascontiguousarray(block[:, :, k] if width > 1 else block[:, 0, k]) for k, name in enumerate(names)}
+    metrics = {
+        name: np.ascontiguousarray(block[:, :, k] if width > 1 else block[:, 0, k]) for k, name in enumerate(names)
+    }
     own = nb301.space(ops)
     directions = {name: d for name in names if (d := natural_direction(name))}
     return Table("nb301", own, own.to_array(list(groups)), metrics, directions, source, "", digest)

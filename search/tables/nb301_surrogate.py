@@ -1,7 +1,9 @@
-"""A surrogate of DARTS accuracies: gradient boosting fitted to measured architectures, its quality measured on held-out ones.
+"""A surrogate of DARTS accuracies: gradient boosting fitted to measured architectures, its quality measured on held-out
+ones.
 
-Each member is trained without one fold of the architectures; what the members say about the folds they have not seen is the
-held-out score. A prediction is the mean of the members. Models are kept in xgboost's own UBJ form beside the cached tables.
+Each member is trained without one fold of the architectures; what the members say about the folds they have not seen is
+the held-out score. A prediction is the mean of the members. Models are kept in xgboost's own UBJ form beside the cached
+tables.
 """
 
 from __future__ import annotations
@@ -21,13 +23,24 @@ from search.spaces import nb301
 from search.tables.base import Table
 
 FORMAT = 1
-_SETTINGS = {"max_depth": 6, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.4, "min_child_weight": 3, "tree_method": "hist", "nthread": 1}
+_SETTINGS = {
+    "max_depth": 6,
+    "eta": 0.05,
+    "subsample": 0.8,
+    "colsample_bytree": 0.4,
+    "min_child_weight": 3,
+    "tree_method": "hist",
+    "nthread": 1,
+}
 _ROUNDS = 800
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """members: fitted boosters. held_out: {'r2', 'kendall', 'rows', 'members'} on architectures the members had not seen."""
+    """members: fitted boosters.
+
+    held_out: {'r2', 'kendall', 'rows', 'members'} on architectures the members had not seen.
+    """
 
     members: tuple[Any, ...]
     held_out: dict[str, float]
@@ -41,18 +54,24 @@ class Surrogate:
 
 
 def fit(table: Table, metric: str = "val_acc", members: int = 10, seed: int = 0, rounds: int = _ROUNDS) -> Surrogate:
-    """The surrogate of one metric of a NAS-Bench-301 table, fitted once and kept; prints the held-out score when it fits."""
+    """The surrogate of one metric of a NAS-Bench-301 table, fitted once and kept; prints the held-out score when it
+    fits.
+    """
     if metric not in table.metrics:
         raise did_you_mean("metric of the runs", metric, table.metrics)
     try:
         import xgboost
     except ImportError as error:
-        raise UserError("the NAS-Bench-301 surrogate needs xgboost - it is not installed - run: pip install xgboost-cpu (or pip install xgboost)") from error
+        raise UserError(
+            "the NAS-Bench-301 surrogate needs xgboost - it is not installed - run: pip install xgboost-cpu (or pip"
+            " install xgboost)"
+        ) from error
     values = table.metric(metric)
     rows = np.flatnonzero(np.isfinite(values))
     if len(rows) < 10 * members:
         raise UserError(
-            f"{len(rows)} architectures with '{metric}' were given - {members} members need at least {10 * members} - give more runs or ask for fewer members"
+            f"{len(rows)} architectures with '{metric}' were given - {members} members need at least {10 * members} -"
+            " give more runs or ask for fewer members"
         )
     operations = int(table.space.cardinalities[0])
     key = f"{FORMAT}|{table.sha256}|{metric}|{members}|{seed}|{rounds}|{operations}|{len(rows)}"
@@ -74,7 +93,10 @@ def fit(table: Table, metric: str = "val_acc", members: int = 10, seed: int = 0,
     for k, booster in enumerate(boosters):
         write_atomic(folder / f"member_{k}.ubj", bytes(booster.save_raw("ubj")))
     write_atomic(folder / "held_out.json", json.dumps(score) + "\n")
-    line = f"nb301 surrogate of {metric}: held-out R2 {score['r2']:.3f}, Kendall tau {score['kendall']:.3f} ({len(rows)} architectures, {members} members)"
+    line = (
+        f"nb301 surrogate of {metric}: held-out R2 {score['r2']:.3f}, Kendall tau {score['kendall']:.3f} ({len(rows)}"
+        f" architectures, {members} members)"
+    )
     print(line, file=sys.stderr)
     return Surrogate(tuple(boosters), score, operations)
 
@@ -97,7 +119,9 @@ def _r2(true: np.ndarray, said: np.ndarray) -> float:
 
 
 def kendall(a: np.ndarray, b: np.ndarray, most: int = 4000) -> float:
-    """Kendall's tau-a over all pairs (of the first `most` entries): agreeing minus disagreeing pairs, ties count as neither."""
+    """Kendall's tau-a over all pairs (of the first `most` entries): agreeing minus disagreeing pairs, ties count as
+    neither.
+    """
     a, b = a[:most], b[:most]
     total = sum(float((np.sign(a[i] - a[i + 1 :]) * np.sign(b[i] - b[i + 1 :])).sum()) for i in range(len(a) - 1))
     return total / (len(a) * (len(a) - 1) / 2)

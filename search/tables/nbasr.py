@@ -1,6 +1,6 @@
 """NAS-Bench-ASR: phoneme error rate on TIMIT (lower is better; the space: `search.spaces.nbasr`).
 
-    load("nb-asr/")     a folder with nb-asr-e40-1234.pickle and its sisters (release v1.1.0 of SamsungLabs/nb-asr)
+load("nb-asr/")     a folder with nb-asr-e40-1234.pickle and its sisters (release v1.1.0 of SamsungLabs/nb-asr)
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from search.tables.base import Table
 from search.tables.cache import cached, file_sum
 from search.tables.safe_pickle import load as load_pickle
 
-_HELP = "download nb-asr-e40-*.pickle from the releases of github.com/SamsungLabs/nb-asr and give their folder as the source"
+_HELP = (
+    "download nb-asr-e40-*.pickle from the releases of github.com/SamsungLabs/nb-asr and give their folder as the"
+    " source"
+)
 
 
 def load(source: str | Path | None = None, epochs: int = 40) -> Table:
     """The table from a folder of release files, or from one of them.
 
-    Metrics: val_per (percent, minimum over the epochs) and test_per (percent, at that epoch), one column per seed; latency_<device>,
-    params and flops where their files lie beside. All are minimised. epochs: 40 is the full training, 5 and 10 are cheaper ones.
+    Metrics: val_per (percent, minimum over the epochs) and test_per (percent, at that epoch), one column per seed;
+    latency_<device>, params and flops where their files lie beside. All are minimised. epochs: 40 is the full training,
+    5 and 10 are cheaper ones.
     """
     if source is None:
         raise UserError(f"no source was given for nbasr - no package has this table - {_HELP}")
@@ -47,7 +51,9 @@ def read_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _columns(header: dict[str, Any], rows: list[Any]) -> dict[str, dict[str, float]]:
-    """{metric: {model key: value}} of one file, by its kind: training, benchmarking (latency) or static (parameters)."""
+    """{metric: {model key: value}} of one file, by its kind: training, benchmarking (latency) or static
+    (parameters).
+    """
     if header["dataset_type"] == "training":
         return {"val_per": {r[0]: 100 * min(r[1]) for r in rows}, "test_per": {r[0]: 100 * r[2] for r in rows}}
     if header["dataset_type"] == "benchmarking":
@@ -70,16 +76,35 @@ def _build(files: list[Path], path: Path, digest: str, epochs: int) -> Table:
             for name, values in _columns(header, rows).items():
                 columns.setdefault(name, []).append(values)
         except (TypeError, IndexError, ValueError, KeyError) as error:
-            raise UserError(f"{file.name} has a row of another form ({error}) - rows start with the model's key - download it again") from error
+            raise UserError(
+                f"{file.name} has a row of another form ({error}) - rows start with the model's key - download it again"
+            ) from error
     if "val_per" not in columns:
-        raise UserError(f"{path} has no training runs of {epochs} epochs - it has those of {sorted(map(str, seen)) or 'none'} - {_HELP}")
+        raise UserError(
+            f"{path} has no training runs of {epochs} epochs - it has those of {sorted(map(str, seen)) or 'none'} -"
+            f" {_HELP}"
+        )
     own = space()
     trained = set().union(*columns["val_per"])
     codes = [code for code in all_codes() if model_key(code) in trained]
     if not codes:
-        raise UserError(f"no key in {path} is one of the 8,242 NAS-Bench-ASR models - the files are of another kind - {_HELP}")
+        raise UserError(
+            f"no key in {path} is one of the 8,242 NAS-Bench-ASR models - the files are of another kind - {_HELP}"
+        )
     keys = [model_key(code) for code in codes]
-    metrics = {name: np.array([[c.get(key, np.nan) for c in many] for key in keys], dtype=np.float64) for name, many in columns.items()}
+    metrics = {
+        name: np.array([[c.get(key, np.nan) for c in many] for key in keys], dtype=np.float64)
+        for name, many in columns.items()
+    }
     metrics = {name: values[:, 0].copy() if values.shape[1] == 1 else values for name, values in metrics.items()}
     source = f"nb-asr, {epochs} epochs, seeds {', '.join(seeds)}"
-    return Table("nbasr", own, own.to_array(codes), metrics, dict.fromkeys(metrics, "minimize"), source, "Apache-2.0 (SamsungLabs/nb-asr)", digest)
+    return Table(
+        "nbasr",
+        own,
+        own.to_array(codes),
+        metrics,
+        dict.fromkeys(metrics, "minimize"),
+        source,
+        "Apache-2.0 (SamsungLabs/nb-asr)",
+        digest,
+    )

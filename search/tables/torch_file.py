@@ -1,7 +1,7 @@
 """The plain data of a torch file (.pth), read without torch and without running anything in it.
 
-Handles the zip form (torch 1.6 and later) and the older stream of pickles. Tensors come out as None: the benchmarks keep
-their figures as plain numbers.
+Handles the zip form (torch 1.6 and later) and the older stream of pickles. Tensors come out as None: the benchmarks
+keep their figures as plain numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ def _nothing(*_: Any) -> None:
 
 _TENSORS = {
     **{("torch._utils", name): _nothing for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")},
-    **{("torch", f"{kind}Storage"): _nothing for kind in ("Float", "Double", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool", "BFloat16")},
+    **{
+        ("torch", f"{kind}Storage"): _nothing
+        for kind in ("Float", "Double", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool", "BFloat16")
+    },
 }
 
 
@@ -38,7 +41,10 @@ def load_plain(path: str | Path) -> Any:
             with zipfile.ZipFile(path) as archive:
                 inner = next((n for n in archive.namelist() if n.rsplit("/", 1)[-1] == "data.pkl"), None)
                 if inner is None:
-                    raise UserError(f"{path.name} is a zip file without data.pkl - a file written by torch.save is needed - check the path")
+                    raise UserError(
+                        f"{path.name} is a zip file without data.pkl - a file written by torch.save is needed - check"
+                        " the path"
+                    )
                 return load(io.BytesIO(archive.read(inner)), path.name, allowed)
         except zipfile.BadZipFile as error:
             raise UserError(f"{path.name} is damaged ({error}) - download it again") from error
@@ -48,5 +54,3 @@ def load_plain(path: str | Path) -> Any:
         load(handle, path.name, allowed)  # protocol version
         load(handle, path.name, allowed)  # byte order and word sizes of the machine
         return load(handle, path.name, allowed)
-
-

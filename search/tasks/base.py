@@ -12,7 +12,10 @@ from search.tables.base import Table
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluation. value in the task's own direction; constraints: name -> float, <= 0 is feasible; info: extra metrics."""
+    """One evaluation.
+
+    value in the task's own direction; constraints: name -> float, <= 0 is feasible; info: extra metrics.
+    """
 
     value: float
     constraints: Mapping[str, float] = field(default_factory=dict)
@@ -54,4 +57,10 @@ class Task:
 
     def describe(self) -> dict[str, Any]:
         """What goes into summary.json: names, size, checksums."""
-        return {"task": self.name, "metric": self.metric, "direction": self.direction, "optimum": self.optimum, "space_size": str(self.space.size)}
+        return {
+            "task": self.name,
+            "metric": self.metric,
+            "direction": self.direction,
+            "optimum": self.optimum,
+            "space_size": str(self.space.size),
+        }

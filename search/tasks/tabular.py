@@ -1,7 +1,7 @@
 """Benchmark tables as search tasks: the search sees validation, test (where there is one) is read once for the winner.
 
-    load_task("graph/cora")                                            from pip packages
-    load_task("nb101", source="nasbench_only108.tfrecord")             from a file of yours
+load_task("graph/cora")                                            from pip packages
+load_task("nb101", source="nasbench_only108.tfrecord")             from a file of yours
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from search.tasks.base import Result, Task
 class TableTask(Task):
     """A table as a task: evaluation is a look-up of the raw code; codes that the table lacks are infeasible."""
 
-    def __init__(self, table: Table, metric: str, direction: str | None = None, test_metric: str | None = None, name: str | None = None):
+    def __init__(
+        self,
+        table: Table,
+        metric: str,
+        direction: str | None = None,
+        test_metric: str | None = None,
+        name: str | None = None,
+    ):
         self.table = table
         self.space = table.space
         self.metric = metric
@@ -33,7 +40,10 @@ class TableTask(Task):
         self._test = table.metric(test_metric) if test_metric else None
         known = self.values[np.isfinite(self.values)]
         if not len(known):
-            raise UserError(f"metric '{metric}' of table {table.name} has no finite value - choose one of {', '.join(table.metrics)}")
+            raise UserError(
+                f"metric '{metric}' of table {table.name} has no finite value - choose one of"
+                f" {', '.join(table.metrics)}"
+            )
         self.optimum = float(known.max() if self.direction == "maximize" else known.min())
         self._complete = len(known) == table.space.size
 
@@ -55,7 +65,12 @@ class TableTask(Task):
         return None if self._test is None or row < 0 or not np.isfinite(self._test[row]) else float(self._test[row])
 
     def describe(self) -> dict[str, Any]:
-        table = {"table": self.table.name, "table_rows": len(self.table), "table_sha256": self.table.sha256, "source": self.table.source}
+        table = {
+            "table": self.table.name,
+            "table_rows": len(self.table),
+            "table_sha256": self.table.sha256,
+            "source": self.table.source,
+        }
         return super().describe() | table | {"test_metric": self.test_metric}
 
 
@@ -72,10 +87,13 @@ OBJECTIVES = {
 class Benchmark(TableTask):
     """table: a name of search.tables.TABLES. source: the user's file or folder where no package has the table.
 
-    metric: another column to search on (never the test column). epochs: another training length, where the source has it (nb101, nbasr).
+    metric: another column to search on (never the test column). epochs: another training length, where the source has
+    it (nb101, nbasr).
     """
 
-    def __init__(self, table: str, source: str | Path | Any | None = None, metric: str | None = None, epochs: int | None = None):
+    def __init__(
+        self, table: str, source: str | Path | Any | None = None, metric: str | None = None, epochs: int | None = None
+    ):
         objective, test = OBJECTIVES[table.split("/")[0]]
         refuse_test_metric(table, metric, objective)
         read = load_table(table, source, **({} if epochs is None else {"epochs": int(epochs)}))
@@ -85,4 +103,7 @@ class Benchmark(TableTask):
 def refuse_test_metric(task: str, metric: str | None, objective: str) -> None:
     """UserError when a search is asked to look at the held-back test figures."""
     if metric and metric.startswith("test_"):
-        raise UserError(f"metric '{metric}' was given for {task} - it is held back for the winner of a search - search on {objective}")
+        raise UserError(
+            f"metric '{metric}' was given for {task} - it is held back for the winner of a search - search on"
+            f" {objective}"
+        )

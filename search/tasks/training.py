@@ -34,7 +34,9 @@ def locked(folder: Path) -> Iterator[None]:
             stack.enter_context(file_lock(folder / ".lock"))
         except OSError as error:
             why = f"the cache folder {folder} cannot be written ({error.strerror})"
-            raise UserError(f"{why} - it keeps what a task has trained - set LMSEARCHER_CACHE to a writable folder") from error
+            raise UserError(
+                f"{why} - it keeps what a task has trained - set LMSEARCHER_CACHE to a writable folder"
+            ) from error
         yield
 
 
@@ -70,11 +72,15 @@ def open_place(device: str = "auto") -> Place:
     """Join the process group that `torchrun` announces (gloo on CPUs, nccl on GPUs); alone otherwise."""
     import torch
 
-    rank, world, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    rank, world, local = (
+        int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     if device == "auto":
         device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {device} was given - this machine has no CUDA GPU that torch can use - use --device cpu")
+        raise UserError(
+            f"device {device} was given - this machine has no CUDA GPU that torch can use - use --device cpu"
+        )
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     if device.startswith("cuda"):
@@ -97,7 +103,9 @@ def total_of(value: float, place: Place) -> float:
 
     if place.world == 1:
         return value
-    box = torch.tensor([float(value)], dtype=torch.float64 if place.device == "cpu" else torch.float32, device=place.device)
+    box = torch.tensor(
+        [float(value)], dtype=torch.float64 if place.device == "cpu" else torch.float32, device=place.device
+    )
     torch.distributed.all_reduce(box)
     return float(box)
 
@@ -136,7 +144,8 @@ def read_checkpoint(path: Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}) - it must be one that this package saved - delete it to train again"
+            f"checkpoint {path} cannot be read ({type(error).__name__}) - it must be one that this package saved -"
+            " delete it to train again"
         ) from error
 
 

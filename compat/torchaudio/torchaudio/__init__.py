@@ -4,4 +4,6 @@ __version__ = "2.11.0+absent"
 
 
 def __getattr__(name):
-    raise AttributeError(f"torchaudio.{name}: this environment has a stand-in, not torchaudio; install the real one to use audio")
+    raise AttributeError(
+        f"torchaudio.{name}: this environment has a stand-in, not torchaudio; install the real one to use audio"
+    )

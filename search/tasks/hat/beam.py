@@ -9,11 +9,14 @@ from search.tasks.hat.model import BOS, EOS, PAD, UNK, State, Transformer
 
 
 @torch.no_grad()
-def translate(model: Transformer, source: Tensor, beam: int = 5, length_penalty: float = 1.0, extra: int = 50) -> list[list[int]]:
+def translate(
+    model: Transformer, source: Tensor, beam: int = 5, length_penalty: float = 1.0, extra: int = 50
+) -> list[list[int]]:
     """The best translation of every sentence: token numbers without marks.
 
-    source: int64 (sentences, time). A hypothesis scores log p / length ** length_penalty, its </s> counted (fairseq's rule); at most
-    1.2 x the source length + `extra` tokens. A sentence is done when its `beam` best hypotheses have ended.
+    source: int64 (sentences, time). A hypothesis scores log p / length ** length_penalty, its </s> counted (fairseq's
+    rule); at most 1.2 x the source length + `extra` tokens. A sentence is done when its `beam` best hypotheses have
+    ended.
     """
     model.eval()
     n, device = len(source), source.device
@@ -47,9 +50,19 @@ def translate(model: Transformer, source: Tensor, beam: int = 5, length_penalty:
 
 
 def _keep(
-    best: Tensor, word: Tensor, parent: Tensor, tokens: Tensor, ended: list, live: set[int], beam: int, step: int, penalty: float
+    best: Tensor,
+    word: Tensor,
+    parent: Tensor,
+    tokens: Tensor,
+    ended: list,
+    live: set[int],
+    beam: int,
+    step: int,
+    penalty: float,
 ) -> tuple[Tensor, Tensor]:
-    """Note the hypotheses that end among the `beam` best; return scores and columns of the `beam` best that go on, both (n, beam)."""
+    """Note the hypotheses that end among the `beam` best; return scores and columns of the `beam` best that go on, both
+    (n, beam).
+    """
     is_end = word == EOS
     for i in sorted(live):
         for j in range(beam):

@@ -1,7 +1,8 @@
 """Joint byte-pair encoding (subword-nmt, as the original preprocessing) and the corpus folder it is written to.
 
-A corpus folder holds train/valid/test.{de,en} (tokens separated by spaces, '@@ ' where a word goes on), the merge operations
-codes.bpe, one vocabulary per language dict.{de,en} (one token a line, most frequent first) and corpus.json (how it was made).
+A corpus folder holds train/valid/test.{de,en} (tokens separated by spaces, '@@ ' where a word goes on), the merge
+operations codes.bpe, one vocabulary per language dict.{de,en} (one token a line, most frequent first) and corpus.json
+(how it was made).
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def write_corpus(folder: Path, splits: Splits, merges: int, about: Mapping[str, 
     """Learn the joint merges on the training split, encode all splits and write the folder; corpus.json comes last."""
     if any(not splits.get(name) for name in ("train", "valid", "test")):
         sizes = {name: len(pairs) for name, pairs in splits.items()}
-        raise UserError(f"the corpus has an empty split: {sizes} - train, valid and test each need sentences - give a larger corpus")
+        raise UserError(
+            f"the corpus has an empty split: {sizes} - train, valid and test each need sentences - give a larger corpus"
+        )
     codes = learn([line for pair in splits["train"] for line in pair], merges)
     encode, digest = encoder(codes), sha256()
     write_atomic(folder / "codes.bpe", codes)
@@ -69,6 +72,11 @@ def write_corpus(folder: Path, splits: Splits, merges: int, about: Mapping[str, 
                         counts.update(line.split())
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
         write_atomic(folder / f"dict.{language}", "".join(f"{word}\n" for word in ordered))
-    facts = {**about, "merges": merges, "sentences": {name: len(pairs) for name, pairs in splits.items()}, "sha256": digest.hexdigest()}
+    facts = {
+        **about,
+        "merges": merges,
+        "sentences": {name: len(pairs) for name, pairs in splits.items()},
+        "sha256": digest.hexdigest(),
+    }
     write_atomic(folder / "corpus.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     return folder

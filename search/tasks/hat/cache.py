@@ -1,6 +1,7 @@
 """What the task needs before its first trial, made once and kept: corpus, supernet, latency table.
 
-Everything lies in $LMSEARCHER_CACHE (default ~/.cache/lmsearcher) under hat/, in folders named by a hash of what they were made from.
+Everything lies in $LMSEARCHER_CACHE (default ~/.cache/lmsearcher) under hat/, in folders named by a hash of what they
+were made from.
 """
 
 from __future__ import annotations

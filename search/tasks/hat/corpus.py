@@ -1,7 +1,9 @@
-"""The embedded corpus: German-English sentences generated from number words, dates, times and amounts in carrier frames.
+"""The embedded corpus: German-English sentences generated from number words, dates, times and amounts in carrier
+frames.
 
-German puts verbs last in subordinate clauses, splits prefixes off and inverts after a fronted time, so word order has to be learned.
-Deterministic; the splits share frames and verbs but no content phrase (phrases.owner), hence no sentence.
+German puts verbs last in subordinate clauses, splits prefixes off and inverts after a fronted time, so word order has
+to be learned. Deterministic; the splits share frames and verbs but no content phrase (phrases.owner), hence no
+sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ SIZES = {"train": 16000, "valid": 1000, "test": 1000}
 
 
 class Verb(NamedTuple):
-    """German: auxiliary, participle, infinitive, finite stem, split-off prefix; English: past, base, participle, third person."""
+    """German: auxiliary, participle, infinitive, finite stem, split-off prefix; English: past, base, participle, third
+    person.
+    """
 
     aux: str
     participle: str
@@ -69,17 +73,27 @@ def _pairs(text: str) -> tuple[Pair, ...]:
     return tuple(tuple(item.split("=")) for item in " ".join(text.split()).split(" ; "))
 
 
-NAMES = _pairs("anna=anna ; paul=paul ; maria=mary ; jonas=jonas ; frau weber=mrs weber ; herr klein=mr klein ; mein bruder=my brother ; unsere tante=our aunt")
+NAMES = _pairs(
+    "anna=anna ; paul=paul ; maria=mary ; jonas=jonas ; frau weber=mrs weber ; herr klein=mr klein ; mein bruder=my"
+    " brother ; unsere tante=our aunt"
+)
 PEOPLE = _pairs(
-    "der lehrer, der=the teacher ; die ärztin, die=the doctor ; der nachbar, der=the neighbour ; die köchin, die=the cook ; "
-    "der schüler, der=the pupil ; die malerin, die=the painter ; das kind, das=the child ; das mädchen, das=the girl"
+    "der lehrer, der=the teacher ; die ärztin, die=the doctor ; der nachbar, der=the neighbour ; die köchin, die=the"
+    " cook ; der schüler, der=the pupil ; die malerin, die=the painter ; das kind, das=the child ; das mädchen, das=the"
+    " girl"
 )
 PLURALS = _pairs(
-    "bücher=books ; äpfel=apples ; briefe=letters ; stühle=chairs ; fahrräder=bicycles ; karten=tickets ; tassen=cups ; schlüssel=keys ; "
-    "bilder=pictures ; hemden=shirts ; eier=eggs ; lampen=lamps ; pakete=parcels ; schuhe=shoes ; gläser=glasses ; blumen=flowers"
+    "bücher=books ; äpfel=apples ; briefe=letters ; stühle=chairs ; fahrräder=bicycles ; karten=tickets ; tassen=cups ;"
+    " schlüssel=keys ; bilder=pictures ; hemden=shirts ; eier=eggs ; lampen=lamps ; pakete=parcels ; schuhe=shoes ;"
+    " gläser=glasses ; blumen=flowers"
 )
-ADJECTIVES = _pairs("rote=red ; alte=old ; neue=new ; kleine=small ; schwere=heavy ; schöne=beautiful ; billige=cheap ; gelbe=yellow")
-CITIES = _pairs("berlin=berlin ; münchen=munich ; köln=cologne ; wien=vienna ; zürich=zurich ; genf=geneva ; rom=rome ; prag=prague ; mailand=milan")
+ADJECTIVES = _pairs(
+    "rote=red ; alte=old ; neue=new ; kleine=small ; schwere=heavy ; schöne=beautiful ; billige=cheap ; gelbe=yellow"
+)
+CITIES = _pairs(
+    "berlin=berlin ; münchen=munich ; köln=cologne ; wien=vienna ; zürich=zurich ; genf=geneva ; rom=rome ; prag=prague"
+    " ; mailand=milan"
+)
 SAYING = _pairs("sagt=says ; glaubt=believes ; weiß=knows ; schreibt=writes ; behauptet=claims ; erzählt=tells us")
 MODALS = _pairs("muss=must ; will=wants to ; kann=can ; soll=should ; möchte=would like to ; darf=is allowed to")
 
@@ -118,9 +132,16 @@ class Speaker:
             return self.pick(TRAVEL_VERBS), (f"nach {german}", f"to {english}")
         if kind == 3:
             return self.pick(MONEY_VERBS), self.phrase(phrases.amount)
-        (n_de, n_en), (adj_de, adj_en), (de, en) = self.phrase(phrases.cardinal), self.pick(ADJECTIVES), self.pick(PLURALS)
+        (n_de, n_en), (adj_de, adj_en), (de, en) = (
+            self.phrase(phrases.cardinal),
+            self.pick(ADJECTIVES),
+            self.pick(PLURALS),
+        )
         plain = self.rng.random() < 0.5
-        return self.pick(THINGS_VERBS), (f"{n_de} {de}" if plain else f"{n_de} {adj_de} {de}", f"{n_en} {en}" if plain else f"{n_en} {adj_en} {en}")
+        return self.pick(THINGS_VERBS), (
+            f"{n_de} {de}" if plain else f"{n_de} {adj_de} {de}",
+            f"{n_en} {en}" if plain else f"{n_en} {adj_en} {en}",
+        )
 
 
 def _simple(s: Speaker, kind: int) -> Pair:
@@ -158,18 +179,33 @@ def _complex(s: Speaker, kind: int) -> Pair:
         return f"{c} fragt , ob {a} {t} {o} {v.participle} {v.aux} .", f"{d} asks whether {b} {v.past} {p} {u} ."
     w, (q, r) = s.event()
     if kind == 2:
-        return f"{c} wird {q} {w.infinitive} , weil {a} {t} {o} {v.participle} {v.aux} .", f"{d} will {w.base} {r} because {b} {v.past} {p} {u} ."
+        return (
+            f"{c} wird {q} {w.infinitive} , weil {a} {t} {o} {v.participle} {v.aux} .",
+            f"{d} will {w.base} {r} because {b} {v.past} {p} {u} .",
+        )
     if kind == 3:
-        return f"{c} {w.aux} {q} {w.participle} , obwohl {a} {o} {v.infinitive} wollte .", f"{d} {w.past} {r} although {b} wanted to {v.base} {p} ."
+        return (
+            f"{c} {w.aux} {q} {w.participle} , obwohl {a} {o} {v.infinitive} wollte .",
+            f"{d} {w.past} {r} although {b} wanted to {v.base} {p} .",
+        )
     if kind == 4:
         had = "hatte" if v.aux == "hat" else "war"
-        return f"nachdem {a} {t} {o} {v.participle} {had} , {w.aux} {c} {q} {w.participle} .", f"after {b} had {v.perfect} {p} {u} , {d} {w.past} {r} ."
+        return (
+            f"nachdem {a} {t} {o} {v.participle} {had} , {w.aux} {c} {q} {w.participle} .",
+            f"after {b} had {v.perfect} {p} {u} , {d} {w.past} {r} .",
+        )
     if kind == 5:
-        return f"wenn {a} {o} {v.prefix}{v.stem} , wird {c} {q} {w.infinitive} .", f"if {b} {v.present} {p} , {d} will {w.base} {r} ."
+        return (
+            f"wenn {a} {o} {v.prefix}{v.stem} , wird {c} {q} {w.infinitive} .",
+            f"if {b} {v.present} {p} , {d} will {w.base} {r} .",
+        )
     (e, f), (x, y) = s.pick(PEOPLE), s.future()
     noun, pronoun = e.split(", ")
     if kind == 6:
-        return f"{noun} , {pronoun} {t} {o} {v.participle} {v.aux} , wird {q} {w.infinitive} .", f"{f} who {v.past} {p} {u} will {w.base} {r} ."
+        return (
+            f"{noun} , {pronoun} {t} {o} {v.participle} {v.aux} , wird {q} {w.infinitive} .",
+            f"{f} who {v.past} {p} {u} will {w.base} {r} .",
+        )
     to = f"{w.prefix}zu{w.infinitive.removeprefix(w.prefix)}" if w.prefix else f"zu {w.infinitive}"
     return f"{noun} wird {x} kommen , um {q} {to} .", f"{f} will come {y} in order to {w.base} {r} ."
 

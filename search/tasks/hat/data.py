@@ -1,4 +1,6 @@
-"""Reading a corpus folder and making batches: a batch is a pure function of (seed, position), so a run can stop and go on."""
+"""Reading a corpus folder and making batches: a batch is a pure function of (seed, position), so a run can stop and go
+on.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,10 @@ class Split:
         """Sentences of like length in groups whose padded size stays within max_tokens on both sides."""
         rows = np.arange(len(self)) if order is None else np.asarray(order)
         lengths = np.array([[len(self.target[i]), len(self.source[i])] for i in rows]).reshape(-1, 2)
-        rows, lengths = rows[np.lexsort((lengths[:, 1], lengths[:, 0]))], lengths[np.lexsort((lengths[:, 1], lengths[:, 0]))].max(axis=1)
+        rows, lengths = (
+            rows[np.lexsort((lengths[:, 1], lengths[:, 0]))],
+            lengths[np.lexsort((lengths[:, 1], lengths[:, 0]))].max(axis=1),
+        )
         groups, start, longest = [], 0, 0
         for i, length in enumerate(lengths):
             longest = max(longest, length)
@@ -95,7 +100,8 @@ class Split:
         """Batch number `position` of the endless stream of shuffled epochs."""
         key = (max_tokens, seed)
         if key not in self._epoch:
-            # groups depend on the seed only, so that every epoch has the same number of batches and positions can be computed
+            # groups depend on the seed only, so that every epoch has the same number of batches and positions can be
+            # computed
             self._epoch.clear()
             self._epoch[key] = self.groups(max_tokens, np.random.default_rng(seed).permutation(len(self)))
         groups = self._epoch[key]
@@ -128,18 +134,25 @@ def load(folder: Path, splits: Sequence[str] = ("train", "valid", "test")) -> Co
         source, target = (Vocabulary((*SPECIAL, *_lines(folder / f"dict.{language}"))) for language in LANGUAGES)
         read = {}
         for name in splits:
-            sides = [[vocabulary.encode(line) for line in _lines(folder / f"{name}.{language}")] for vocabulary, language in ((source, "de"), (target, "en"))]
+            sides = [
+                [vocabulary.encode(line) for line in _lines(folder / f"{name}.{language}")]
+                for vocabulary, language in ((source, "de"), (target, "en"))
+            ]
             read[name] = _whole(folder, name, *sides)
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else "corpus.json or a text file is damaged"
-        raise UserError(f"{folder} is not a readable corpus folder ({problem}) - it is made by python -m search.tasks.hat.prepare - make it again") from error
+        raise UserError(
+            f"{folder} is not a readable corpus folder ({problem}) - it is made by python -m search.tasks.hat.prepare -"
+            " make it again"
+        ) from error
     return Corpus(folder, about, source, target, read)
 
 
 def _whole(folder: Path, name: str, source: Sentences, target: Sentences) -> Split:
     if len(source) != len(target) or not source:
         raise UserError(
-            f"{folder}/{name}.de and .en have {len(source)} and {len(target)} lines - both need the same number, at least one - prepare the corpus again"
+            f"{folder}/{name}.de and .en have {len(source)} and {len(target)} lines - both need the same number, at"
+            " least one - prepare the corpus again"
         )
     keep = [i for i, (s, t) in enumerate(zip(source, target)) if len(s) <= MAX_POSITIONS and len(t) <= MAX_POSITIONS]
     return Split([source[i] for i in keep], [target[i] for i in keep])

@@ -1,10 +1,12 @@
 """Latency of sub-transformers: measured on a device, or predicted from ten shape features.
 
-    python -m search.tasks.hat.latency --csv FILE                     held-out fit on each device of HAT's published tables
-    python -m search.tasks.hat.latency --measure 100 --out mine.csv   measure this device, write a table in the same columns
+    python -m search.tasks.hat.latency --csv FILE                     held-out fit on each device of HAT's published
+    tables python -m search.tasks.hat.latency --measure 100 --out mine.csv   measure this device, write a table in the
+    same columns
 
-Measurement as in HAT: 23 source tokens, 23 decoding steps, beam 5, 20 repeats, 10 % trimmed at both ends. The regressor is a ridge
-regression on the features and their products, with the depth only (20 terms) or all (65), whichever has the smaller leave-one-out
+Measurement as in HAT: 23 source tokens, 23 decoding steps, beam 5, 20 repeats, 10 % trimmed at both ends. The regressor
+is a ridge regression on the features and their products, with the depth only (20 terms) or all (65), whichever has the
+smaller leave-one-out
 error: on HAT's tables it is as exact as gradient boosting, and fifty measurements are enough for it.
 """
 
@@ -34,8 +36,8 @@ DEPTH = FEATURES.index("decoder_layer_num")
 class Predictor:
     """Latency in ms from the ten features (full widths); fitted by `fit`.
 
-    full: all products of features, not only those with the depth; least: no prediction is smaller, half of the fastest measurement (a
-    polynomial fitted to few or noisy measurements reaches below zero at the edges of the space).
+    full: all products of features, not only those with the depth; least: no prediction is smaller, half of the fastest
+    measurement (a polynomial fitted to few or noisy measurements reaches below zero at the edges of the space).
     """
 
     full: bool
@@ -47,7 +49,9 @@ class Predictor:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Predicted latency, float64 (n,), of features (n, 10)."""
-        return np.maximum(self.mean + (_terms(np.asarray(x, dtype=np.float64), self.full) - self.centre) @ self.weights, self.least)
+        return np.maximum(
+            self.mean + (_terms(np.asarray(x, dtype=np.float64), self.full) - self.centre) @ self.weights, self.least
+        )
 
 
 def _terms(x: np.ndarray, full: bool) -> np.ndarray:
@@ -62,7 +66,9 @@ def _terms(x: np.ndarray, full: bool) -> np.ndarray:
 def fit(x: np.ndarray, y: np.ndarray) -> Predictor:
     """Ridge regression whose terms and penalty have the smallest leave-one-out error; x (n, 10), y (n,) in ms."""
     if len(x) < 10 or not np.isfinite(y).all() or (y <= 0).any():
-        raise UserError(f"{len(x)} latencies were given - at least 10 positive numbers are needed to fit a predictor - measure more")
+        raise UserError(
+            f"{len(x)} latencies were given - at least 10 positive numbers are needed to fit a predictor - measure more"
+        )
     x, mean = np.asarray(x, dtype=np.float64), float(np.mean(y))
     best: tuple[float, Predictor | None] = (np.inf, None)
     for full in (False, True):
@@ -82,7 +88,9 @@ def fit(x: np.ndarray, y: np.ndarray) -> Predictor:
 
 @dataclass(frozen=True)
 class Table:
-    """One task and device of a latency table: features (n, 10) in full widths, total latency (n,) in ms, in measuring order."""
+    """One task and device of a latency table: features (n, 10) in full widths, total latency (n,) in ms, in measuring
+    order.
+    """
 
     task: str
     device: str
@@ -107,7 +115,9 @@ def read_tables(path: Path) -> list[Table]:
             groups.setdefault(key, []).append([*(float(row[f]) for f in FEATURES), total])
     except (OSError, EOFError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
         wanted = "HAT's columns (ten features, latency_mean_encoder, latency_mean_decoder)"
-        raise UserError(f"{path} is not a readable latency table ({type(error).__name__}: {error}) - needed is a CSV with {wanted}") from error
+        raise UserError(
+            f"{path} is not a readable latency table ({type(error).__name__}: {error}) - needed is a CSV with {wanted}"
+        ) from error
     if not groups:
         raise UserError(f"{path} has no rows - a latency table needs at least 10 - measure one with --measure")
     return [Table(*key, np.array(v)[:, :-1], np.array(v)[:, -1]) for key, v in sorted(groups.items())]
@@ -115,7 +125,9 @@ def read_tables(path: Path) -> list[Table]:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a predictor does on held-out rows; the last two after correcting each row for the device's speed at that moment."""
+    """How well a predictor does on held-out rows; the last two after correcting each row for the device's speed at that
+    moment.
+    """
 
     r2: float
     error: float
@@ -127,9 +139,9 @@ class Quality:
 def quality(table: Table, seed: int = 0) -> Quality:
     """80/10/10 split as in HAT (the middle tenth is not needed); scores on the last tenth.
 
-    drift: correlation of the relative residuals of rows measured one after the other. Far above 0 means that the device changed speed
-    while the table was measured, which no function of the shape can know; the steady scores divide by the median residual of the
-    eight training rows measured nearest in time.
+    drift: correlation of the relative residuals of rows measured one after the other. Far above 0 means that the device
+    changed speed while the table was measured, which no function of the shape can know; the steady scores divide by the
+    median residual of the eight training rows measured nearest in time.
     """
     order = np.random.default_rng(seed).permutation(len(table.y))
     train, held = np.sort(order[: int(0.8 * len(order))]), order[int(0.9 * len(order)) :]
@@ -137,12 +149,23 @@ def quality(table: Table, seed: int = 0) -> Quality:
     ratio = table.y / predicted
     nearest = [train[np.argsort(np.abs(train - i))[:8]] for i in held]
     steady = predicted[held] * np.array([np.median(ratio[rows]) for rows in nearest])
-    score = lambda y, p: (float(1 - ((y - p) ** 2).sum() / ((y - y.mean()) ** 2).sum()), float(np.mean(np.abs(p - y) / y)))  # noqa: E731
-    return Quality(*score(table.y[held], predicted[held]), float(np.corrcoef(ratio[1:], ratio[:-1])[0, 1]), *score(table.y[held], steady))
+
+    def score(y: np.ndarray, p: np.ndarray) -> tuple[float, float]:
+        return float(1 - ((y - p) ** 2).sum() / ((y - y.mean()) ** 2).sum()), float(np.mean(np.abs(p - y) / y))
+
+    return Quality(
+        *score(table.y[held], predicted[held]),
+        float(np.corrcoef(ratio[1:], ratio[:-1])[0, 1]),
+        *score(table.y[held], steady),
+    )
 
 
-def timings(model, repeats: int = 20, length: int = 23, beam: int = 5, device: str = "cpu", warmup: int = 2) -> np.ndarray:
-    """Milliseconds of encoder and decoder, float64 (repeats, 2), of a model that was cut out: one sentence, one beam search."""
+def timings(
+    model, repeats: int = 20, length: int = 23, beam: int = 5, device: str = "cpu", warmup: int = 2
+) -> np.ndarray:
+    """Milliseconds of encoder and decoder, float64 (repeats, 2), of a model that was cut out: one sentence, one beam
+    search.
+    """
     import torch
 
     from search.tasks.hat.model import EOS, State
@@ -177,12 +200,18 @@ def trimmed(spent: np.ndarray, trim: float = 0.1) -> tuple[float, float, float, 
 
 
 def measure_many(
-    space: Space, codes: Sequence[str], words: tuple[int, int] = (8000, 6600), device: str = "cpu", progress: bool = True, repeats: int = 20
+    space: Space,
+    codes: Sequence[str],
+    words: tuple[int, int] = (8000, 6600),
+    device: str = "cpu",
+    progress: bool = True,
+    repeats: int = 20,
 ) -> list[list[float]]:
-    """The table row (ten features, four latencies) of each code, with fresh weights: latency does not depend on their values.
+    """The table row (ten features, four latencies) of each code, with fresh weights: latency does not depend on their
+    values.
 
-    The repeats are spread over four rounds through all codes, so that a device that changes speed does so for all of them alike (HAT's
-    own tables show what happens otherwise: see `quality`).
+    The repeats are spread over four rounds through all codes, so that a device that changes speed does so for all of
+    them alike (HAT's own tables show what happens otherwise: see `quality`).
     """
     from tqdm import tqdm
 
@@ -190,17 +219,29 @@ def measure_many(
 
     spent: dict[str, list[np.ndarray]] = {code: [] for code in codes}
     rounds = min(4, repeats)
-    with tqdm(total=rounds * len(spent), desc="latency", disable=not progress, mininterval=1.0, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=rounds * len(spent), desc="latency", disable=not progress, mininterval=1.0, dynamic_ncols=True
+    ) as bar:
         for _ in range(rounds):
             for code, parts in spent.items():
-                parts.append(timings(Transformer(to_arch(space, code), *words), repeats // rounds, device=device, warmup=1))
+                parts.append(
+                    timings(Transformer(to_arch(space, code), *words), repeats // rounds, device=device, warmup=1)
+                )
                 bar.update(1)
     return [[*features(space, [code])[0], *trimmed(np.concatenate(parts))] for code, parts in spent.items()]
 
 
 def write_table(path: Path, rows: Sequence[Sequence[float]], task: str, device: str) -> Path:
     """Write measured rows in HAT's columns."""
-    header = ["task", "hardware", *FEATURES, "latency_mean_encoder", "latency_mean_decoder", "latency_std_encoder", "latency_std_decoder"]
+    header = [
+        "task",
+        "hardware",
+        *FEATURES,
+        "latency_mean_encoder",
+        "latency_mean_decoder",
+        "latency_std_encoder",
+        "latency_std_decoder",
+    ]
     lines = [",".join([task, device, *(f"{value:.6g}" for value in row)]) for row in rows]
     return write_atomic(path, "\n".join([",".join(header), *lines]) + "\n")
 
@@ -213,7 +254,11 @@ def spread_codes(space: Space, n: int, seed: int) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.tasks.hat.latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m search.tasks.hat.latency",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--csv", type=Path, help="a latency table (CSV or CSV.gz) to fit and judge")
     parser.add_argument("--measure", type=int, metavar="N", help="measure N random sub-transformers on this device")
     parser.add_argument("--space", default="iwslt-space1", help="iwslt-space1 or wmt-space0")
@@ -229,10 +274,16 @@ def main(argv: list[str] | None = None) -> int:
         space = hat_space(args.space, args.reduce)
         rows = measure_many(space, spread_codes(space, args.measure, args.seed), device=args.device)
         path = write_table(args.out, rows, space.name.replace("/", "-by-"), args.device)
-    print(f"{'table':32} {'rows':>5} {'held-out R2':>12} {'rel. error':>11} {'drift':>6} {'R2 steady':>10} {'rel. error':>11}")
+    print(
+        f"{'table':32} {'rows':>5} {'held-out R2':>12} {'rel. error':>11} {'drift':>6} {'R2 steady':>10}"
+        f" {'rel. error':>11}"
+    )
     for table in read_tables(path):
         q = quality(table, args.seed)
-        print(f"{table.name:32} {len(table.y):5} {q.r2:12.4f} {q.error:11.2%} {q.drift:6.2f} {q.r2_steady:10.4f} {q.error_steady:11.2%}")
+        print(
+            f"{table.name:32} {len(table.y):5} {q.r2:12.4f} {q.error:11.2%} {q.drift:6.2f} {q.r2_steady:10.4f}"
+            f" {q.error_steady:11.2%}"
+        )
     return 0
 
 

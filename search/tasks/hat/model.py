@@ -1,8 +1,9 @@
 """The weight-shared transformer: every sub-transformer is the first rows and columns of one set of weights.
 
-Post-norm encoder-decoder as in HAT: linear, norm and embedding layers use the first k rows and columns; attention keeps its
-width and changes the number of heads; decoder layers beyond the depth are skipped; a decoder layer may attend to the last one,
-two or three encoder layers, concatenated along time. `cut` copies a sub-transformer out into a model of its own.
+Post-norm encoder-decoder as in HAT: linear, norm and embedding layers use the first k rows and columns; attention keeps
+its width and changes the number of heads; decoder layers beyond the depth are skipped; a decoder layer may attend to
+the last one, two or three encoder layers, concatenated along time. `cut` copies a sub-transformer out into a model of
+its own.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def sinusoids(positions: int, width: int) -> Tensor:
 
 @dataclass
 class State:
-    """Keys and values of an incremental decoding, one entry per decoder layer; tensors (batch, heads, time, head width)."""
+    """Keys and values of an incremental decoding, one entry per decoder layer; tensors (batch, heads, time, head
+    width).
+    """
 
     own: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     cross: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -54,12 +57,19 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, memory: int, qkv: int):
         super().__init__()
-        self.q, self.k, self.v, self.out = nn.Linear(width, qkv), nn.Linear(memory, qkv), nn.Linear(memory, qkv), nn.Linear(qkv, width)
+        self.q, self.k, self.v, self.out = (
+            nn.Linear(width, qkv),
+            nn.Linear(memory, qkv),
+            nn.Linear(memory, qkv),
+            nn.Linear(qkv, width),
+        )
 
     def keys(self, memory: Tensor, heads: int) -> tuple[Tensor, Tensor]:
         return _heads(_linear(self.k, memory), heads), _heads(_linear(self.v, memory), heads)
 
-    def attend(self, x: Tensor, keys: tuple[Tensor, Tensor], heads: int, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def attend(
+        self, x: Tensor, keys: tuple[Tensor, Tensor], heads: int, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
         y = F.scaled_dot_product_attention(_heads(_linear(self.q, x), heads), *keys, attn_mask=mask, is_causal=causal)
         return _linear(self.out, y.transpose(1, 2).flatten(2), x.shape[-1])
 
@@ -92,10 +102,16 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     def __init__(self, width: int, memory: int, ffn: int, qkv: int):
         super().__init__()
-        self.attention, self.cross, self.ffn = Attention(width, width, qkv), Attention(width, memory, qkv), FeedForward(width, ffn)
+        self.attention, self.cross, self.ffn = (
+            Attention(width, width, qkv),
+            Attention(width, memory, qkv),
+            FeedForward(width, ffn),
+        )
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
 
-    def forward(self, x: Tensor, own: tuple, causal: bool, memory: tuple, mask: Tensor, shape: tuple[int, int, int], p: float) -> Tensor:
+    def forward(
+        self, x: Tensor, own: tuple, causal: bool, memory: tuple, mask: Tensor, shape: tuple[int, int, int], p: float
+    ) -> Tensor:
         ffn, heads, ende_heads = shape
         y = self.attention.attend(x, own, heads, causal=causal)
         x = _norm(self.norms[0], x + F.dropout(y, p, self.training))
@@ -108,15 +124,27 @@ class Transformer(nn.Module):
     """A transformer of shape `arch` that can also run as any sub-transformer of it.
 
     source_words, target_words: vocabulary sizes; full_embed: embedding width of the super-transformer, which sets the
-    positional frequencies and the scale of dropout (p x width / full_embed) also in a model that was cut out. init_gain: scale of the
-    initial weights of every residual branch (1: Xavier, as HAT; DeepNorm's 0.35 lets post-norm layers learn in fewer updates).
+    positional frequencies and the scale of dropout (p x width / full_embed) also in a model that was cut out.
+    init_gain: scale of the initial weights of every residual branch (1: Xavier, as HAT; DeepNorm's 0.35 lets post-norm
+    layers learn in fewer updates).
     """
 
-    def __init__(self, arch: Arch, source_words: int, target_words: int, dropout: float = 0.0, full_embed: int | None = None, init_gain: float = 1.0):
+    def __init__(
+        self,
+        arch: Arch,
+        source_words: int,
+        target_words: int,
+        dropout: float = 0.0,
+        full_embed: int | None = None,
+        init_gain: float = 1.0,
+    ):
         super().__init__()
         self.arch, self.dropout = arch, dropout
         self.full_embed = full_embed or max(arch.enc_embed, arch.dec_embed)
-        self.source, self.target = nn.Embedding(source_words, arch.enc_embed), nn.Embedding(target_words, arch.dec_embed)
+        self.source, self.target = (
+            nn.Embedding(source_words, arch.enc_embed),
+            nn.Embedding(target_words, arch.dec_embed),
+        )
         self.encoder = nn.ModuleList([EncoderLayer(arch.enc_embed, f, arch.qkv) for f in arch.enc_ffn])
         self.decoder = nn.ModuleList([DecoderLayer(arch.dec_embed, arch.enc_embed, f, arch.qkv) for f in arch.dec_ffn])
         self.output = nn.Parameter(torch.empty(target_words, arch.dec_embed))
@@ -140,13 +168,19 @@ class Transformer(nn.Module):
         """Outputs of the last three encoder layers, last first, and the mask of real tokens (batch, 1, 1, time)."""
         arch = arch or self.arch
         mask = (source != PAD)[:, None, None, :]
-        p, x, layers = self.dropout * arch.enc_embed / self.full_embed, self._embed(self.source, source, arch.enc_embed), []
+        p, x, layers = (
+            self.dropout * arch.enc_embed / self.full_embed,
+            self._embed(self.source, source, arch.enc_embed),
+            [],
+        )
         for layer, ffn, heads in zip(self.encoder, arch.enc_ffn, arch.enc_heads):
             x = layer(x, mask, ffn, heads, p)
             layers.append(x)
         return layers[:-4:-1], mask
 
-    def memories(self, encoded: tuple[list[Tensor], Tensor], arch: Arch) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    def memories(
+        self, encoded: tuple[list[Tensor], Tensor], arch: Arch
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         """Cross-attention keys, values and masks of every active decoder layer."""
         layers, mask = encoded
         joined = {n: torch.cat(layers[:n], dim=1) for n in set(arch.arbitrary)}
@@ -154,7 +188,9 @@ class Transformer(nn.Module):
         keys = [layer.cross.keys(joined[n], h) for layer, n, h in zip(self.decoder, arch.arbitrary, arch.ende_heads)]
         return keys, [masks[n] for n in arch.arbitrary]
 
-    def decode(self, target: Tensor, encoded: tuple[list[Tensor], Tensor], arch: Arch | None = None, state: State | None = None) -> Tensor:
+    def decode(
+        self, target: Tensor, encoded: tuple[list[Tensor], Tensor], arch: Arch | None = None, state: State | None = None
+    ) -> Tensor:
         """Logits (batch, time, words). With a `state`, `target` is only the newest tokens and the state grows."""
         arch = arch or self.arch
         if state is None or not state.cross:

@@ -1,7 +1,7 @@
 """Content phrases in German and English: number words, dates, clock times, amounts (num2words and Babel, no download).
 
-Each phrase is a pair of lower-case strings. German writes 53 as "dreiundfünfzig", the 14th hour as "vierzehn uhr" and 1,234.50 as
-"1.234,50": none of it translates word by word.
+Each phrase is a pair of lower-case strings. German writes 53 as "dreiundfünfzig", the 14th hour as "vierzehn uhr" and
+1,234.50 as "1.234,50": none of it translates word by word.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def weekday(rng: np.random.Generator) -> Pair:
     from babel.dates import get_day_names
 
     day = int(rng.integers(7))
-    return f"am {get_day_names('wide', locale='de')[day].lower()}", f"on {get_day_names('wide', locale='en')[day].lower()}"
+    return (
+        f"am {get_day_names('wide', locale='de')[day].lower()}",
+        f"on {get_day_names('wide', locale='en')[day].lower()}",
+    )
 
 
 def clock(rng: np.random.Generator) -> Pair:
@@ -62,14 +65,18 @@ def clock(rng: np.random.Generator) -> Pair:
 
 def ago(rng: np.random.Generator) -> Pair:
     """'vor drei tagen', 'three days ago'."""
-    german, english = (("tagen", "days"), ("wochen", "weeks"), ("monaten", "months"), ("jahren", "years"))[rng.integers(4)]
+    german, english = (("tagen", "days"), ("wochen", "weeks"), ("monaten", "months"), ("jahren", "years"))[
+        rng.integers(4)
+    ]
     n_de, n_en = words(int(rng.integers(2, 100)))
     return f"vor {n_de} {german}", f"{n_en} {english} ago"
 
 
 def ahead(rng: np.random.Generator) -> Pair:
     """'in drei tagen', 'in three days'."""
-    german, english = (("tagen", "days"), ("wochen", "weeks"), ("monaten", "months"), ("jahren", "years"))[rng.integers(4)]
+    german, english = (("tagen", "days"), ("wochen", "weeks"), ("monaten", "months"), ("jahren", "years"))[
+        rng.integers(4)
+    ]
     n_de, n_en = words(int(rng.integers(2, 100)))
     return f"in {n_de} {german}", f"in {n_en} {english}"
 

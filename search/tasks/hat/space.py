@@ -3,8 +3,9 @@
 iwslt-space1  HAT's space for IWSLT'14 (default): FFN 2048/1024/512, heads 4/2
 wmt-space0    HAT's space for WMT'14, which the paper prints for its IWSLT'14 experiment: FFN 3072/2048/1024, heads 8/4
 
-Source: hardware-aware-transformers, configs/*/supertransformer/space*.yml. The encoder always has six layers. Widths can
-be divided by `reduce` (embedding, FFN and attention width alike), which keeps codes and features and makes a CPU enough.
+Source: hardware-aware-transformers, configs/*/supertransformer/space*.yml. The encoder always has six layers. Widths
+can be divided by `reduce` (embedding, FFN and attention width alike), which keeps codes and features and makes a CPU
+enough.
 """
 
 from __future__ import annotations
@@ -21,10 +22,17 @@ from search.spaces import Decision, Space
 LAYERS = 6
 ARBITRARY = (-1, 1, 2)
 FEATURES = (
-    "encoder_embed_dim", "encoder_layer_num", "encoder_ffn_embed_dim_avg", "encoder_self_attention_heads_avg", "decoder_embed_dim",
-    "decoder_layer_num", "decoder_ffn_embed_dim_avg", "decoder_self_attention_heads_avg", "decoder_ende_attention_heads_avg",
+    "encoder_embed_dim",
+    "encoder_layer_num",
+    "encoder_ffn_embed_dim_avg",
+    "encoder_self_attention_heads_avg",
+    "decoder_embed_dim",
+    "decoder_layer_num",
+    "decoder_ffn_embed_dim_avg",
+    "decoder_self_attention_heads_avg",
+    "decoder_ende_attention_heads_avg",
     "decoder_arbitrary_ende_attn_avg",
-)  # fmt: skip
+)
 SCALE = np.array([640, 6, 2048, 6, 640, 6, 2048, 6, 6, 2], dtype=np.float64)
 
 
@@ -66,9 +74,10 @@ class Arch:
         """One line a person can read."""
         join = lambda values: "-".join(map(str, values))  # noqa: E731
         return (
-            f"encoder {self.enc_embed} wide, 6 layers, FFN {join(self.enc_ffn)}, heads {join(self.enc_heads)}; "
-            f"decoder {self.dec_embed} wide, {self.dec_layers} layers, FFN {join(self.dec_ffn)}, self heads {join(self.dec_heads)}, "
-            f"cross heads {join(self.ende_heads)}, attends to the last {join(self.arbitrary)} encoder layers"
+            f"encoder {self.enc_embed} wide, 6 layers, FFN {join(self.enc_ffn)}, heads {join(self.enc_heads)}; decoder"
+            f" {self.dec_embed} wide, {self.dec_layers} layers, FFN {join(self.dec_ffn)}, self heads"
+            f" {join(self.dec_heads)}, cross heads {join(self.ende_heads)}, attends to the last {join(self.arbitrary)}"
+            " encoder layers"
         )
 
 
@@ -79,7 +88,10 @@ def choices(name: str, reduce: int = 1) -> Choices:
     full = SPACES[name]
     widths = (*full.embed, *full.ffn, full.qkv)
     if reduce < 1 or any(w % reduce for w in widths) or any((full.qkv // reduce) % h for h in full.heads):
-        raise UserError(f"width divisor {reduce} was given - it must divide {sorted(set(widths))} and leave whole heads - use 1, 2, 4, 8 or 16")
+        raise UserError(
+            f"width divisor {reduce} was given - it must divide {sorted(set(widths))} and leave whole heads - use 1, 2,"
+            " 4, 8 or 16"
+        )
     shrink = lambda values: tuple(v // reduce for v in values)  # noqa: E731
     return Choices(shrink(full.embed), shrink(full.ffn), full.heads, full.qkv // reduce)
 
@@ -91,7 +103,12 @@ def hat_space(name: str = "iwslt-space1", reduce: int = 1) -> Space:
     decisions += [Decision(f"enc_ffn_{i}", c.ffn) for i in range(LAYERS)]
     decisions += [Decision(f"enc_heads_{i}", c.heads) for i in range(LAYERS)]
     decisions += [Decision("dec_embed", c.embed), Decision("dec_layers", tuple(range(1, LAYERS + 1)))]
-    for kind, options in (("dec_ffn", c.ffn), ("dec_heads", c.heads), ("ende_heads", c.heads), ("arbitrary", ARBITRARY)):
+    for kind, options in (
+        ("dec_ffn", c.ffn),
+        ("dec_heads", c.heads),
+        ("ende_heads", c.heads),
+        ("arbitrary", ARBITRARY),
+    ):
         decisions += [Decision(f"{kind}_{i}", options, _deeper_than(i)) for i in range(LAYERS)]
     return Space(decisions, name if reduce == 1 else f"{name}/{reduce}")
 
@@ -107,10 +124,16 @@ def to_arch(space: Space, code: str) -> Arch:
     depth = values["dec_layers"]
     layers = lambda kind, n: tuple(values[f"{kind}_{i}"] for i in range(n))  # noqa: E731
     return Arch(
-        enc_embed=values["enc_embed"], enc_ffn=layers("enc_ffn", LAYERS), enc_heads=layers("enc_heads", LAYERS),
-        dec_embed=values["dec_embed"], dec_ffn=layers("dec_ffn", depth), dec_heads=layers("dec_heads", depth),
-        ende_heads=layers("ende_heads", depth), arbitrary=tuple(ARBITRARY.index(a) + 1 for a in layers("arbitrary", depth)), qkv=qkv,
-    )  # fmt: skip
+        enc_embed=values["enc_embed"],
+        enc_ffn=layers("enc_ffn", LAYERS),
+        enc_heads=layers("enc_heads", LAYERS),
+        dec_embed=values["dec_embed"],
+        dec_ffn=layers("dec_ffn", depth),
+        dec_heads=layers("dec_heads", depth),
+        ende_heads=layers("ende_heads", depth),
+        arbitrary=tuple(ARBITRARY.index(a) + 1 for a in layers("arbitrary", depth)),
+        qkv=qkv,
+    )
 
 
 def largest(space: Space) -> Arch:
@@ -126,10 +149,20 @@ def features(space: Space, codes: list[str]) -> np.ndarray:
     for code in codes:
         a = to_arch(space, code)
         mean = lambda values: sum(values) / len(values)  # noqa: E731
-        rows.append([
-            a.enc_embed * reduce, LAYERS, mean(a.enc_ffn) * reduce, mean(a.enc_heads), a.dec_embed * reduce,
-            a.dec_layers, mean(a.dec_ffn) * reduce, mean(a.dec_heads), mean(a.ende_heads), mean(a.arbitrary),
-        ])  # fmt: skip
+        rows.append(
+            [
+                a.enc_embed * reduce,
+                LAYERS,
+                mean(a.enc_ffn) * reduce,
+                mean(a.enc_heads),
+                a.dec_embed * reduce,
+                a.dec_layers,
+                mean(a.dec_ffn) * reduce,
+                mean(a.dec_heads),
+                mean(a.ende_heads),
+                mean(a.arbitrary),
+            ]
+        )
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(FEATURES))
 
 

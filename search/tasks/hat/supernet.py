@@ -44,7 +44,9 @@ def train_supernet(corpus, recipe: Recipe, out: Path, device: str = "auto", prog
 
     place = open_place(device)
     space, model = build(recipe, len(corpus.source), len(corpus.target))
-    losses = train(model, corpus.splits["train"], recipe, out, lambda update: drawn(space, recipe.seed, update), place, progress)
+    losses = train(
+        model, corpus.splits["train"], recipe, out, lambda update: drawn(space, recipe.seed, update), place, progress
+    )
     close_place(place)
     return losses
 
@@ -60,13 +62,20 @@ def load_supernet(corpus, out: Path, recipe: Recipe):
     weights = read_checkpoint(saved[-1][1])["model"]
     shapes = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     if shapes != {name: tuple(p.shape) for name, p in weights.items()}:
-        raise UserError(f"the supernet in {out} has other shapes than corpus and recipe ask for - give the corpus, space and reduce it was trained with")
+        raise UserError(
+            f"the supernet in {out} has other shapes than corpus and recipe ask for - give the corpus, space and reduce"
+            " it was trained with"
+        )
     model.load_state_dict(weights)
     return space, model.eval()
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.tasks.hat.supernet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m search.tasks.hat.supernet",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, required=True, help="corpus folder (search.tasks.hat.prepare)")
     parser.add_argument("--out", type=Path, default=Path("runs/hat/supernet"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -95,7 +104,10 @@ def report(corpus, recipe: Recipe, out: Path, device: str, updates: int) -> None
     valid = corpus.subset("valid", 500)
     batches = [valid.batch(rows).to(device) for rows in valid.groups(recipe.max_tokens)]
     loss = validation_loss(model, batches, largest(space))
-    print(f"supernet in {out}: {updates} updates in this call, validation loss of the largest sub-transformer {loss:.4f} nats/token")
+    print(
+        f"supernet in {out}: {updates} updates in this call, validation loss of the largest sub-transformer {loss:.4f}"
+        " nats/token"
+    )
 
 
 if __name__ == "__main__":

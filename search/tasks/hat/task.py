@@ -2,7 +2,8 @@
 
 python -m search.run --task hat --budget 60
 python -m search.run --task hat --latency-limit 12 --task-option space=wmt-space0
-python -m search.run --task hat --task-option data=data/iwslt14 --task-option supernet=runs/hat/supernet --task-option recipe=iwslt14
+python -m search.run --task hat --task-option data=data/iwslt14 --task-option recipe=iwslt14 \\
+    --task-option supernet=runs/hat/supernet
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ PROBES = 2000
 class Hat(Task):
     """HAT on the embedded corpus (default) or on a prepared corpus folder and its supernet.
 
-    latency_limit: ms (default: the `latency_quantile` of predicted latencies of 2,000 random sub-transformers, so seven tenths of
-    the space are too slow); latency_csv and latency_table: predict from a table in HAT's columns, for example
-    iwslt14deen/gpu_titanxp, instead of measuring this device; measure and repeats: how many sub-transformers are measured, and how often each; sentences:
-    size of the validation subset; data and supernet: folders of a real corpus; recipe, space, reduce, updates, precision: of the supernet.
+    latency_limit: ms (default: the `latency_quantile` of predicted latencies of 2,000 random sub-transformers, so seven
+    tenths of the space are too slow); latency_csv and latency_table: predict from a table in HAT's columns, for example
+    iwslt14deen/gpu_titanxp, instead of measuring this device; measure and repeats: how many sub-transformers are
+    measured, and how often each; sentences: size of the validation subset; data and supernet: folders of a real corpus;
+    recipe, space, reduce, updates, precision: of the supernet.
     """
 
     name = "hat"
@@ -40,20 +42,41 @@ class Hat(Task):
     controls = ("random", "evolution")
 
     def __init__(
-        self, *, space: str | None = None, reduce: Any = None, data: str | None = None, supernet: str | None = None, recipe: str = "embedded",
-        updates: Any = None, precision: str | None = None, latency_limit: Any = None, latency_quantile: Any = 0.3, latency_csv: str | None = None,
-        latency_table: str | None = None, measure: Any = 36, repeats: Any = 20, sentences: Any = 200, train_sentences: Any = SIZES["train"], merges: Any = 1000,
+        self,
+        *,
+        space: str | None = None,
+        reduce: Any = None,
+        data: str | None = None,
+        supernet: str | None = None,
+        recipe: str = "embedded",
+        updates: Any = None,
+        precision: str | None = None,
+        latency_limit: Any = None,
+        latency_quantile: Any = 0.3,
+        latency_csv: str | None = None,
+        latency_table: str | None = None,
+        measure: Any = 36,
+        repeats: Any = 20,
+        sentences: Any = 200,
+        train_sentences: Any = SIZES["train"],
+        merges: Any = 1000,
         device: str = "auto",
-    ):  # fmt: skip
+    ):
         self.recipe = get_recipe(recipe, {"space": space, "reduce": reduce, "updates": updates, "precision": precision})
         self.space = hat_space(self.recipe.space, self.recipe.reduce)
         if supernet and not data:
-            raise UserError(f"supernet={supernet} was given without data - a supernet belongs to the corpus it was trained on - add data=FOLDER")
+            raise UserError(
+                f"supernet={supernet} was given without data - a supernet belongs to the corpus it was trained on - add"
+                " data=FOLDER"
+            )
         self.data, self.supernet = (Path(p) if p else None for p in (data, supernet))
         self.limit = None if latency_limit is None else _number("latency_limit", latency_limit, 0)
         self.quantile = _number("latency_quantile", latency_quantile, 0)
         if self.quantile > 1:
-            raise UserError(f"latency_quantile={self.quantile} was given - between 0 and 1 is needed, 0.3 keeps the fastest three tenths")
+            raise UserError(
+                f"latency_quantile={self.quantile} was given - between 0 and 1 is needed, 0.3 keeps the fastest three"
+                " tenths"
+            )
         self.measured = int(_number("measure", measure, 9))
         self.repeats = int(_number("repeats", repeats, 0))
         self.sentences = int(_number("sentences", sentences, 0))
@@ -68,7 +91,9 @@ class Hat(Task):
         self._loss: dict[str, float] = {}
 
     def prepare(self, progress: bool = True) -> None:
-        """Corpus, supernet, latency predictor and limit: from the cache, or made now (about 5 minutes on 2 quiet cores)."""
+        """Corpus, supernet, latency predictor and limit: from the cache, or made now (about 5 minutes on 2 quiet
+        cores).
+        """
         if self._ready:
             return
         from search.tasks.hat.data import load
@@ -97,18 +122,26 @@ class Hat(Task):
         say(self._binding())
         if self.removed == PROBES:
             raise UserError(
-                f"latency limit {self.limit:g} ms was given - the fastest of {PROBES} random sub-transformers needs {predicted.min():.1f} ms - raise it"
+                f"latency limit {self.limit:g} ms was given - the fastest of {PROBES} random sub-transformers needs"
+                f" {predicted.min():.1f} ms - raise it"
             )
 
     def evaluate(self, code: str, seed: int = 0) -> Result:
-        """Validation loss (nats per token) of the sub-transformer with inherited weights; the same whatever the seed."""
+        """Validation loss (nats per token) of the sub-transformer with inherited weights; the same whatever the
+        seed.
+        """
         self.prepare(False)
         latency = self.latency(code)
         if latency > self.limit:
-            raise UserError(f"code {code} needs {latency:.1f} ms - the limit is {self.limit:g} ms - candidates are filtered before they are evaluated")
+            raise UserError(
+                f"code {code} needs {latency:.1f} ms - the limit is {self.limit:g} ms - candidates are filtered before"
+                " they are evaluated"
+            )
         arch = to_arch(self.space, code)
         size = parameters(arch, len(self.corpus.source), len(self.corpus.target))
-        return Result(self._score(code, "valid"), {"latency": latency - self.limit}, {"latency_ms": latency, "parameters": size})
+        return Result(
+            self._score(code, "valid"), {"latency": latency - self.limit}, {"latency_ms": latency, "parameters": size}
+        )
 
     def latency(self, code: str) -> float:
         """Predicted latency in ms."""
@@ -138,12 +171,16 @@ class Hat(Task):
         lines = [
             f"best sub-transformer {self.space.canonical(best)}",
             f"  {arch.describe()}",
-            f"  {parameters(arch, len(self.corpus.source), len(self.corpus.target)):,} weights, "
-            f"validation loss {self._score(best, 'valid'):.4f} nats/token with inherited weights",
+            (
+                f"  {parameters(arch, len(self.corpus.source), len(self.corpus.target)):,} weights, "
+                f"validation loss {self._score(best, 'valid'):.4f} nats/token with inherited weights"
+            ),
             f"  latency {self.latency(best):.2f} ms predicted ({self.source}){self._measured(arch)}",
             self._binding(),
-            f"to train it from scratch: python -m search.tasks.hat.retrain --code {self.space.canonical(best)} "
-            f"--data {self.corpus.folder} --recipe {self.recipe_for_retraining()}",
+            (
+                f"to train it from scratch: python -m search.tasks.hat.retrain --code {self.space.canonical(best)} "
+                f"--data {self.corpus.folder} --recipe {self.recipe_for_retraining()}"
+            ),
         ]
         return "\n".join(lines)
 
@@ -155,11 +192,19 @@ class Hat(Task):
     def describe(self) -> dict[str, Any]:
         facts = {"recipe": self.recipe.identity(), "latency_limit_ms": self.limit, "controls": list(self.controls)}
         if self._ready:
-            facts |= {"corpus": self.corpus.about, "latency_source": self.source, "latency_removes": self.removed / PROBES, "sentences": self.sentences}
+            facts |= {
+                "corpus": self.corpus.about,
+                "latency_source": self.source,
+                "latency_removes": self.removed / PROBES,
+                "sentences": self.sentences,
+            }
         return super().describe() | facts
 
     def _binding(self) -> str:
-        return f"latency limit {self.limit:g} ms removes {self.removed} of {PROBES} random candidates ({self.removed / PROBES:.0%}) before evaluation"
+        return (
+            f"latency limit {self.limit:g} ms removes {self.removed} of {PROBES} random candidates"
+            f" ({self.removed / PROBES:.0%}) before evaluation"
+        )
 
     def _split(self, name: str) -> list:
         split = self.corpus.subset(name, self.sentences)
@@ -178,14 +223,26 @@ class Hat(Task):
             tables = {table.name: table for table in read_tables(Path(self.latency_csv))}
             name = self.latency_table or next(iter(tables))
             if name not in tables:
-                raise UserError(f"latency_table={name} was given - {self.latency_csv} has {', '.join(tables)} - choose one of them")
+                raise UserError(
+                    f"latency_table={name} was given - {self.latency_csv} has {', '.join(tables)} - choose one of them"
+                )
             return fit(tables[name].x, tables[name].y), f"fitted to {name}, {len(tables[name].y)} rows"
         say(f"latency on {device_name(self.device)}, {self.measured} sub-transformers")
-        path = cache.latency_table(self.space, (len(self.corpus.source), len(self.corpus.target)), self.device, self.measured, self.repeats, progress)
+        path = cache.latency_table(
+            self.space,
+            (len(self.corpus.source), len(self.corpus.target)),
+            self.device,
+            self.measured,
+            self.repeats,
+            progress,
+        )
         table = read_tables(path)[0]
         predictor = fit(table.x, table.y)
         error = float(np.median(np.abs(predictor(table.x) - table.y) / table.y))
-        return predictor, f"fitted to {len(table.y)} measurements on {device_name(self.device)}, median error {error:.1%}"
+        return (
+            predictor,
+            f"fitted to {len(table.y)} measurements on {device_name(self.device)}, median error {error:.1%}",
+        )
 
     def _measured(self, arch) -> str:
         if self.latency_csv:

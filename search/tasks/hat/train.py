@@ -1,7 +1,8 @@
-"""The trainer of the supernet and of single transformers: a pure function of (recipe, corpus), so a killed run goes on as if it had not been.
+"""The trainer of the supernet and of single transformers: a pure function of (recipe, corpus), so a killed run goes on
+as if it had not been.
 
-Update u takes its batches, its sub-transformer and its dropout noise from (seed, u). Under `torchrun` each process takes
-every n-th batch and the gradients are summed over the tokens of all: n processes equal one with `update_freq` n.
+Update u takes its batches, its sub-transformer and its dropout noise from (seed, u). Under `torchrun` each process
+takes every n-th batch and the gradients are summed over the tokens of all: n processes equal one with `update_freq` n.
 """
 
 from __future__ import annotations
@@ -18,18 +19,37 @@ from search.tasks.hat.data import Batch, Split
 from search.tasks.hat.model import PAD, Transformer
 from search.tasks.hat.recipe import Recipe
 from search.tasks.hat.space import Arch
-from search.tasks.training import Place, checkpoints, read_checkpoint, sum_gradients, total_of, update_bar, write_checkpoint
+from search.tasks.training import (
+    Place,
+    checkpoints,
+    read_checkpoint,
+    sum_gradients,
+    total_of,
+    update_bar,
+    write_checkpoint,
+)
 
 Pick = Callable[[int], Arch | None]
 
 
-def train(model: Transformer, split: Split, recipe: Recipe, out: Path, pick: Pick, place: Place = Place(), progress: bool = True) -> list[float]:
-    """Train up to recipe.updates and leave out/last.pt (to go on) and out/update-N.pt (weights); returns losses, nats per token.
+def train(
+    model: Transformer,
+    split: Split,
+    recipe: Recipe,
+    out: Path,
+    pick: Pick,
+    place: Place = Place(),
+    progress: bool = True,
+) -> list[float]:
+    """Train up to recipe.updates and leave out/last.pt (to go on) and out/update-N.pt (weights); returns losses, nats
+    per token.
 
     pick(update): the sub-transformer of that update (None: the whole model). Goes on from out/last.pt if it is there.
     """
     model.to(place.device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
+    )
     scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "fp16" and place.device.startswith("cuda"))
     done, losses = _resume(out, model, optimizer, scaler, recipe), []
     bar = update_bar(recipe.updates, done, progress and place.rank == 0)
@@ -47,12 +67,17 @@ def train(model: Transformer, split: Split, recipe: Recipe, out: Path, pick: Pic
     return losses
 
 
-def update_once(model, optimizer, scaler, split: Split, recipe: Recipe, update: int, arch: Arch | None, place: Place) -> float:
+def update_once(
+    model, optimizer, scaler, split: Split, recipe: Recipe, update: int, arch: Arch | None, place: Place
+) -> float:
     torch.manual_seed((recipe.seed * 1_000_003 + update) * 64 + place.rank)
     for group in optimizer.param_groups:
         group["lr"] = recipe.rate(update)
     first = (update - 1) * recipe.update_freq * place.world
-    batches = [split.training_batch(first + i * place.world + place.rank, recipe.max_tokens, recipe.seed) for i in range(recipe.update_freq)]
+    batches = [
+        split.training_batch(first + i * place.world + place.rank, recipe.max_tokens, recipe.seed)
+        for i in range(recipe.update_freq)
+    ]
     optimizer.zero_grad(set_to_none=True)
     tokens = total_of(sum(b.tokens for b in batches), place)
     total = 0.0
@@ -69,12 +94,20 @@ def update_once(model, optimizer, scaler, split: Split, recipe: Recipe, update: 
     return total_of(float(total), place)
 
 
-def loss_sum(model: Transformer, batch: Batch, arch: Arch | None, smoothing: float = 0.0, precision: str = "fp32") -> torch.Tensor:
+def loss_sum(
+    model: Transformer, batch: Batch, arch: Arch | None, smoothing: float = 0.0, precision: str = "fp32"
+) -> torch.Tensor:
     """Cross-entropy summed over the target tokens of a batch, in nats; precision: fp32, bf16 or fp16 (autocast)."""
     kind = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     with torch.autocast(batch.source.device.type, dtype=kind, enabled=kind is not None):
         logits = model(batch.source, batch.given, arch)
-    return F.cross_entropy(logits.float().flatten(0, 1), batch.expected.flatten(), ignore_index=PAD, label_smoothing=smoothing, reduction="sum")
+    return F.cross_entropy(
+        logits.float().flatten(0, 1),
+        batch.expected.flatten(),
+        ignore_index=PAD,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
 
 
 @torch.no_grad()
@@ -91,7 +124,10 @@ def _save(out: Path, model, optimizer, scaler, recipe: Recipe, update: int) -> N
     identity = {"update": update, "recipe": recipe.identity()}
     weights = {name: p.detach().cpu() for name, p in model.state_dict().items()}
     write_checkpoint(out / f"update-{update}.pt", {"model": weights, **identity})
-    write_checkpoint(out / "last.pt", {"model": weights, "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), **identity})
+    write_checkpoint(
+        out / "last.pt",
+        {"model": weights, "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), **identity},
+    )
     kept = sorted(checkpoints(out), key=lambda item: -item[0])
     for _, path in kept[recipe.keep :]:
         path.unlink(missing_ok=True)
@@ -104,7 +140,10 @@ def _resume(out: Path, model, optimizer, scaler, recipe: Recipe) -> int:
     saved = read_checkpoint(last)
     differ = [k for k, v in recipe.identity().items() if saved["recipe"].get(k) != v and k != "updates"]
     if differ:
-        raise UserError(f"{out} holds a training with other {', '.join(differ)} - a run goes on with its own recipe - choose another --out")
+        raise UserError(
+            f"{out} holds a training with other {', '.join(differ)} - a run goes on with its own recipe - choose"
+            " another --out"
+        )
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     scaler.load_state_dict(saved["scaler"])
