@@ -5,6 +5,24 @@ best = minimize(my_function, Space([Decision("depth", (2, 4, 6)), Decision("widt
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from search.errors import UserError as UserError
+    from search.samplers import LMSearcherSampler as LMSearcherSampler
+    from search.samplers import LocalSearchSampler as LocalSearchSampler
+    from search.samplers import RegularizedEvolutionSampler as RegularizedEvolutionSampler
+    from search.spaces import Decision as Decision
+    from search.spaces import Seen as Seen
+    from search.spaces import Space as Space
+    from search.studies.study import Study as Study
+    from search.studies.study import maximize as maximize
+    from search.studies.study import minimize as minimize
+    from search.tasks.base import Result as Result
+    from search.tasks.base import Task as Task
+    from search.tasks.tabular import TableTask as TableTask
 
 _EXPORTS = {
     "Space": "search.spaces",
@@ -31,4 +49,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from optuna.storages import BaseStorage
+from typing import TYPE_CHECKING, Any
 
 from search.errors import UserError
 from search.rankers import Context, default_ranker, make_ranker
@@ -24,8 +22,11 @@ from search.strategies import make_strategy
 from search.strategies.base import Setup, Strategy, Suggestion
 from search.studies.claims import lost_claim
 from search.studies.evaluate import Evaluate, Evaluator, judge
-from search.studies.storage import open_storage
-from search.studies.trials import Store, Trial
+
+if TYPE_CHECKING:  # Optuna is loaded with the first study: `from search import minimize` costs a third without it
+    from optuna.storages import BaseStorage
+
+    from search.studies.trials import Trial
 
 Transcript = Callable[[Suggestion, "list[Seen]"], None]
 
@@ -63,6 +64,9 @@ class Study:
         repeats: bool = False,
         transcript: Transcript | None = None,
     ):
+        from search.studies.storage import open_storage
+        from search.studies.trials import Store
+
         if direction not in ("maximize", "minimize"):
             raise UserError(f"direction '{direction}' was given - allowed are maximize and minimize")
         self.space, self.seed, self.repeats, self.transcript = space, seed, repeats, transcript
