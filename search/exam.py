@@ -11,6 +11,9 @@ a Gaussian process always take part.
 Every ranker is asked which candidate is best, with nothing after it: where a search would read expected improvement
 (nano), the exam reads the expected value, unless the spec names a reading (nano:blend is what a search reads).
 
+--history-control shows every ranker the history's values shuffled among its codes, or negated: a ranker that learns
+from the history must fall to chance, or below it. Chance and the oracle stay as they are.
+
 top1      share of questions where the best candidate was picked
 percentile  mean share of the other candidates that the pick beats (ties count half): chance 0.5, oracle 1
 regret    (best - pick) / (best - worst) of the pool, mean
@@ -28,7 +31,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from search.errors import UserError, cli
-from search.rankers import Context, Ranker, make_ranker
+from search.rankers import HISTORY_CONTROLS, Context, Ranker, make_ranker
+from search.rankers.control import controlled
 from search.reports.curves import bootstrap
 from search.spaces import Seen
 from search.strategies.proposals import propose
@@ -226,6 +230,7 @@ def main() -> int:
     parser.add_argument(
         "--history", default=",".join(map(str, LENGTHS)), help="lengths of the history (default %(default)s)"
     )
+    parser.add_argument("--history-control", choices=HISTORY_CONTROLS, help="show rankers a history with wrong values")
     parser.add_argument("--candidates", type=int, default=10)
     parser.add_argument("--pool", choices=POOLS, default="uniform")
     parser.add_argument("--repeats", type=int, default=200, help="questions per length (default %(default)s)")
@@ -249,13 +254,15 @@ def main() -> int:
     questions(task, max(lengths), 1, args.candidates, args.pool, args.seed)
     context = Context(task.space, args.seed, args.format, goal="pick")
     specs = [s for s in dict.fromkeys([*ALWAYS, *args.ranker]) if s not in ("oracle",)]
-    rankers = {s: make_ranker(s, context) for s in specs}
+    rankers = {s: controlled(make_ranker(s, context), args.history_control, args.seed) for s in specs}
     results = examine(task, rankers, lengths, args.repeats, args.candidates, args.pool, args.seed)
-    about = task.describe() | {k: getattr(args, k) for k in ("pool", "candidates", "repeats", "seed", "format")}
+    about = task.describe() | {
+        k: getattr(args, k) for k in ("pool", "candidates", "repeats", "seed", "format", "history_control")
+    }
     print(json.dumps(about | {"results": results}, indent=1, default=str))
     print(
         f"{task.name} · {task.metric} ({task.direction}), {args.repeats} questions a length, {args.candidates}"
-        f" {args.pool} candidates",
+        f" {args.pool} candidates" + (f", history {args.history_control}" if args.history_control else ""),
         file=sys.stderr,
     )
     for measure in ("percentile", "closed"):

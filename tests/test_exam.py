@@ -8,14 +8,15 @@ import gzip
 import json
 import subprocess
 import sys
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
 from search.errors import UserError
 from search.exam import chance, examine, judge, numbers, oracle, questions, sit, table
-from search.rankers import Context, make_ranker
-from search.rankers.control import OracleRanker, RandomRanker
+from search.rankers import HISTORY_CONTROLS, Context, make_ranker
+from search.rankers.control import HistoryControl, OracleRanker, RandomRanker, controlled
 from search.spaces import Space
 from search.tables.base import Table
 from search.tasks.tabular import TableTask
@@ -124,6 +125,26 @@ def test_shuffled_values_leave_nothing_to_learn(task):
     assert low < 0.5 < high
 
 
+def test_a_history_with_wrong_values_costs_a_ranker_its_lead_and_leaves_chance_alone(task):
+    context = Context(SPACE)
+
+    def percentile(name: str, kind: str | None) -> list[float]:
+        rankers = {name: controlled(make_ranker(name, context), kind)}
+        return examine(task, rankers, (40,), repeats=100)[name]["40"]["percentile"]
+
+    for name in ("surrogate", "nano"):
+        true, shuffled, negated = (percentile(name, kind) for kind in (None, *HISTORY_CONTROLS))
+        assert true[1] > 0.7 and shuffled[1] < 0.5 < shuffled[2] and negated[2] < 0.3, name
+    assert percentile("random", None) == percentile("random", "negated")
+
+
+def test_a_shuffled_history_keeps_codes_and_values_and_is_the_same_each_time(task):
+    asked = questions(task, 30, 2)[0].history
+    one, again, other = (HistoryControl(RandomRanker(), "shuffled", seed).shown(asked) for seed in (0, 0, 1))
+    assert [s.code for s in one] == [s.code for s in asked] and one == again != other
+    assert sorted(s.value for s in one) == sorted(s.value for s in asked) and one != asked
+
+
 def test_wrong_use_is_explained(task):
     with pytest.raises(UserError, match="120 rows"):
         questions(task, 200, 1)
@@ -155,6 +176,10 @@ def test_the_command_prints_json_and_a_table(task, tmp_path):
     assert found["results"]["oracle"]["40"]["top1"] == [1.0, 1.0, 1.0]
     assert found["results"]["surrogate"]["40"]["percentile"][0] > 0.7
     assert "percentile" in done.stderr and "history 40" in done.stderr
+    lied = run(*what, "--history", "40", "--repeats", "20", "--history-control", "negated")
+    wrong = json.loads(lied.stdout)
+    assert wrong["history_control"] == "negated" and wrong["results"]["surrogate"]["40"]["percentile"][0] < 0.3
+    assert wrong["results"]["chance"]["40"] == found["results"]["chance"]["40"] | {"ahead": ANY}
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,20 @@ def test_a_transcript_replays_the_run_without_its_ranker(tmp_path, capsys):
     )
 
 
+def test_a_history_control_is_recorded_and_stays_with_the_run(tmp_path, capsys):
+    plain, lied = tmp_path / "plain", tmp_path / "negated"
+    what = [*NB201, "--ranker", "surrogate", "--controls", "none"]
+    assert search(plain, *what, "--budget", "30") == 0
+    assert search(lied, *what, "--budget", "20", "--history-control", "negated") == 0
+    assert json.loads((lied / "run.json").read_text())["history_control"] == "negated"
+    assert main(["--resume", "--out", str(lied), "--budget", "30", "--quiet"]) == 0
+    one, other = rows(plain / "seed-0"), rows(lied / "seed-0")
+    assert len(one) == len(other) == 30
+    assert sum(r["value"] for r in other[5:]) < sum(r["value"] for r in one[5:])
+    said = wrong(capsys, "--resume", "--out", str(lied), "--history-control", "shuffled", "--quiet")
+    assert "negated" in said
+
+
 def test_recipes_arms_and_overrides(tmp_path, monkeypatch):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(

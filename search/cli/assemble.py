@@ -10,6 +10,7 @@ import numpy as np
 
 from search.errors import UserError
 from search.rankers import Context, Ranker, default_ranker, make_ranker
+from search.rankers.control import controlled
 from search.rankers.replay import TRANSCRIPT, transcript_line
 from search.spaces import Seen
 from search.strategies.base import Suggestion
@@ -98,6 +99,7 @@ def build_study(
     ranker = None
     if settings["sampler"] == "lmsearcher":
         ranker = rankers.get(settings["ranker"], seed, settings["format"])
+        ranker = controlled(ranker, settings["history_control"], seed)
     return Study(
         task.space,
         direction=task.direction,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError, did_you_mean
+from search.rankers import HISTORY_CONTROLS
 from search.strategies import PROPOSALS, STRATEGIES
 from search.studies.folder import CONFIGURATION
 
@@ -30,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "proposal": "mixed",
     "sampler": "lmsearcher",
     "format": None,
+    "history_control": None,
     "budget": 192,
     "seeds": "0",
     "candidates": 10,
@@ -106,6 +108,11 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--proposal", choices=PROPOSALS, help="where candidates come from (default mixed)")
     how.add_argument("--format", metavar="NAME", help="prompt format of a language-model ranker: paper, release, ...")
+    how.add_argument(
+        "--history-control",
+        choices=HISTORY_CONTROLS,
+        help="what the ranker sees: values shuffled among the codes, or negated; proposals see the true ones",
+    )
     how.add_argument("--preset", choices=sorted(PRESETS), help="paper: the paper's settings; best: what we found best")
     how.add_argument("--budget", type=int, metavar="N", help="evaluations per seed (default 192)")
     how.add_argument("--seeds", metavar="S", help="0, 0-4 or 0,3,7 (default 0)")
@@ -321,6 +328,8 @@ def _check(merged: Mapping[str, Any]) -> None:
         raise UserError(f"--timeout {merged['timeout']} was given - it must be a positive number of seconds")
     if merged["proposal"] not in PROPOSALS:
         raise did_you_mean("proposal", str(merged["proposal"]), PROPOSALS)
+    if merged["history_control"] not in (None, *HISTORY_CONTROLS):
+        raise did_you_mean("history control", str(merged["history_control"]), HISTORY_CONTROLS)
     if merged["sampler"] not in STRATEGIES:
         raise did_you_mean("sampler", str(merged["sampler"]), STRATEGIES)
     if (merged["task"] is None) == (merged["table"] is None):

@@ -25,6 +25,7 @@ RANKERS = {
     "endpoint": "search.rankers.endpoint:EndpointRanker",
     "replay": "search.rankers.replay:ReplayRanker",
 }
+HISTORY_CONTROLS = ("shuffled", "negated")  # see search.rankers.control
 
 
 def make_ranker(spec: str, context: Context) -> Ranker:
@@ -45,4 +46,4 @@ def default_ranker() -> str:
     )
 
 
-__all__ = ["Context", "RANKERS", "Ranker", "Ranking", "SHIPPED", "default_ranker", "make_ranker"]
+__all__ = ["Context", "HISTORY_CONTROLS", "RANKERS", "Ranker", "Ranking", "SHIPPED", "default_ranker", "make_ranker"]
