@@ -2,84 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from fake_server import Server, completion
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from search.errors import UserError
+from search.prompts.encodings import domain_text
 from search.rankers import Context, make_ranker
 from search.spaces import Seen, Space
 
 SPACE = Space.of_sizes([5] * 6, "toy")
 HISTORY = [Seen("012341", 71.5), Seen("333133", 73.4)]
 CANDIDATES = ["000000", "111111", "222222", "333333"]
-
-
-def completion(content, **more) -> bytes:
-    return json.dumps(
-        {"choices": [{"message": {"role": "assistant", "content": content}}], "usage": {"total_tokens": 50}, **more}
-    ).encode()
-
-
-class Server:
-    """A chat-completions server; `answer(body, call number)` returns (status, bytes[, headers]) or acts on the handler
-    itself.
-    """
-
-    def __init__(self, answer, models=("toy",)):
-        outer = self
-        self.bodies, self.headers = [], []
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *_):
-                pass
-
-            def reply(self, status, content, headers=()):
-                self.send_response(status)
-                for name, value in headers:
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def do_GET(self):
-                self.reply(200, json.dumps({"data": [{"id": m} for m in models]}).encode())
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                outer.bodies.append(body)
-                outer.headers.append(dict(self.headers))
-                try:
-                    done = answer(body, len(outer.bodies) - 1, self)
-                    if done is not None:
-                        self.reply(*done)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
-
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_):
-                pass
-
-        self._server = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def ranker(server: Server, options: str = "backoff=0", **context):
@@ -125,6 +66,10 @@ WRONG = {
     "number": lambda h, r: (200, completion(0)),
     "odd usage": lambda h, r: (200, completion("what", usage={"total_tokens": "many"})),
     "huge": lambda h, r: (200, completion("9" * (2 << 20))),
+    "half a character": lambda h, r: (200, rb'{"choices": [{"message": {"content": "\ud83d says nothing"}}]}'),
+    "endless count": lambda h, r: (200, completion("what", usage={"total_tokens": 0})[:-3] + b"9" * 4200 + b"}}"),
+    "bomb": lambda h, r: (200, gzip.compress(gzip.compress(bytes(1 << 24))), [("content-encoding", "gzip, gzip")]),
+    "brotli": lambda h, r: (200, b"\x0b\x02\x80hello\x03", [("content-encoding", "br")]),
     "busy": lambda h, r: (429, b"{}", [("retry-after", "0")]),
     "error": lambda h, r: (500, b"Internal Server Error"),
     "gateway": lambda h, r: (502, b""),
@@ -177,6 +122,102 @@ def test_a_thousand_fuzzed_answers(capsys, monkeypatch):
     assert all(h["authorization"] == "Bearer sk-secret-12345" for h in server.headers)
     captured = capsys.readouterr()
     assert "secret" not in captured.out + captured.err
+
+
+def test_half_a_character_and_an_endless_token_count_can_be_written_down():
+    """Both came through JSON unharmed and broke the transcript, which ended the run."""
+    strange = completion("000000", usage={"total_tokens": 0})[:-3] + b"9" * 4300 + b"}}"
+    strange = strange.replace(b'"000000"', rb'"000000 \udc80"')
+    with Server(lambda *_: (200, strange)) as server:
+        ranking = ranker(server).rank(HISTORY, CANDIDATES)
+    assert ranking.best == "000000" and ranking.tokens == 0 and ranking.fallback is None
+    assert json.dumps([ranking.info, ranking.tokens], ensure_ascii=False).encode()
+
+
+def test_nothing_compressed_is_asked_for_or_unpacked():
+    """4 kB of gzip in gzip are 16 MB: an answer that was not asked for is refused before it is opened."""
+    bomb = gzip.compress(gzip.compress(bytes(1 << 24)))
+    with Server(lambda *_: (200, bomb, [("content-encoding", "gzip, gzip")])) as server:
+        ranking = ranker(server, "backoff=0&retries=1").rank(HISTORY, CANDIDATES)
+        assert ranking.info["errors"] == {"compressed": 2} and ranking.fallback
+        assert all(h["accept-encoding"] == "identity" for h in server.headers)
+
+
+@pytest.mark.parametrize("key", ["sk-12\n", "  sk-12\t"])
+def test_white_space_around_a_key_is_no_part_of_it(monkeypatch, key):
+    monkeypatch.setenv("LMSEARCHER_API_KEY", key)
+    with Server(lambda *_: (200, completion("000000"))) as server:
+        assert ranker(server).rank(HISTORY, CANDIDATES).fallback is None
+        assert server.headers[0]["authorization"] == "Bearer sk-12"
+
+
+@pytest.mark.parametrize("key", ["sk\n12", "sk 12", "sk-\u00e912", "sk\x0012"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(monkeypatch, key):
+    monkeypatch.setattr("search.rankers.server.os.environ", {"OPENAI_API_KEY": key})
+    with Server(lambda *_: (200, completion("000000"))) as server:
+        with pytest.raises(UserError, match="OPENAI_API_KEY holds a space") as refused:
+            ranker(server)
+        assert key not in str(refused.value) and not server.bodies
+
+
+BYTES = st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+).map(lambda v: json.dumps(v).encode())
+SHAPED = st.text(st.characters(), max_size=60).map(completion)
+
+
+def test_no_reply_of_any_kind_ends_a_run():
+    """300 replies made up by hypothesis: the ranking is a candidate, and can be written into the transcript."""
+    now = {}
+    with Server(lambda *_: (now["status"], now["reply"])) as server:
+        asked = ranker(server, "backoff=0&retries=0&timeout=5")
+
+        @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @given(status=st.sampled_from([200] * 6 + [204, 400, 404, 429, 503]), reply=BYTES | SHAPED)
+        def ask(status, reply):
+            now.update(status=status, reply=reply if status != 204 else b"")
+            ranking = asked.rank(HISTORY, CANDIDATES)
+            assert ranking.best in CANDIDATES
+            assert json.dumps(ranking.info, ensure_ascii=False).encode()
+
+        ask()
+
+
+def test_a_model_that_reads_operator_text_is_asked_in_it():
+    """The searcher of the paper's section 5.4: without this it would silently be asked in digits."""
+    space = Space.of_sizes([3, 3], "own")
+    texts = {c: domain_text(space, c) for c in ("00", "12", "21")}
+    with Server(lambda body, n, h: (200, completion(texts["21"]))) as server:
+        asked = make_ranker(f"endpoint:{server.url}#toy?encoding=domain&constrain=choice", Context(space))
+        assert asked.rank([Seen("00", 50.0)], ["12", "21"]).best == "21"
+        body = server.bodies[0]
+    assert f"NCode: {texts['00']}, accuracy: 50.00;" in body["messages"][0]["content"]
+    assert body["structured_outputs"]["choice"] == [texts["12"], texts["21"]]
+    assert body["max_tokens"] >= 4 * len(texts["21"])
+
+
+def test_every_server_is_constrained_in_its_own_language():
+    sent = {}
+    for constrain, reply in [("grammar", "111111"), ("json", '{"answer": "222222"}'), ("regex", "333333")]:
+        with Server(lambda *_, reply=reply: (200, completion(reply))) as server:
+            best = ranker(server, f"constrain={constrain}").rank(HISTORY, CANDIDATES).best
+            assert best in reply
+            sent[constrain] = server.bodies[0]
+    assert sent["grammar"]["grammar"] == 'root ::= "000000" | "111111" | "222222" | "333333"'
+    schema = sent["json"]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["answer"]["enum"] == CANDIDATES and schema["required"] == ["answer"]
+    assert not {"grammar", "structured_outputs", "response_format"} & set(sent["regex"])
+
+
+def test_answers_may_be_long_under_either_name_and_begin_with_thinking():
+    thinking = "<think>000000 looks weak, 111111 is better.</think>\n\n111111"
+    for field in ("max_tokens", "max_completion_tokens"):
+        with Server(lambda *_: (200, completion(thinking))) as server:
+            assert ranker(server, f"{field}=4000").rank(HISTORY, CANDIDATES).best == "111111"
+            named = {k: v for k, v in server.bodies[0].items() if k.startswith("max_")}
+            assert named == {field: 4000}
 
 
 def test_the_answer_is_constrained_and_still_verified():
@@ -249,6 +290,11 @@ def test_specs_are_read_and_refused_in_one_sentence():
         ("ftp://host/v1#m", "needs URL#MODEL"),
         (f"{nobody}#toy", "no server answers"),
         (f"{nobody}#toy?timeout=0", "out of range"),
+        (f"{nobody}#toy?timeout=inf", "out of range"),
+        (f"{nobody}#toy?max_tokens=-1", "out of range"),
+        (f"{nobody}#toy?max_tokens=9&max_completion_tokens=9", "both given"),
+        (f"{nobody}#toy?encoding=words", "unknown encoding"),
+        ("http://127.0.0.1:70000/v1#m", "needs URL#MODEL"),
         (f"{nobody}#toy?tries=3", "unknown ranker option 'tries'"),
         (f"{nobody}#toy?constrain=maybe", "unknown constrain"),
         (f"{nobody}#toy?format=prose", "unknown prompt format"),
