@@ -33,15 +33,29 @@ def span(text: str) -> tuple[int, int]:
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str, encodings: Sequence[str] = ("ncode", "domain")) -> None:
-    """The shared options; `name` gives the default output data/NAME.jsonl."""
+    """All shared options; `name` gives the default output data/NAME.jsonl."""
+    add_output_arguments(parser, name)
+    add_sampling_arguments(parser, encodings)
+
+
+def add_output_arguments(
+    parser: argparse.ArgumentParser, name: str, samples: int = 1000, prompt_format: str = "paper"
+) -> None:
+    """How many rows, of which format, and where they go; samples, prompt_format: the defaults."""
     add = parser.add_argument
-    add("--samples", type=int, default=1000, help="rows to build (default 1000)")
+    add("--samples", type=int, default=samples, help=f"rows to build (default {samples})")
     add("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
     add("--out", default=None, help=f"JSONL file (default data/{name}.jsonl)")
     add("--name", default=None, help="name in dataset_info.json (default: the file's name)")
     add("--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes; the bytes do not depend on it")
-    add("--format", default="paper", help=f"prompt format: {', '.join(FORMATS)} (default paper)")
+    add("--format", default=prompt_format, help=f"prompt format: {', '.join(FORMATS)} (default {prompt_format})")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def add_sampling_arguments(parser: argparse._ActionsContainer, encodings: Sequence[str]) -> None:
+    """How a row with a history and candidates as text is sampled, see `RowShape`, and which part is built."""
+    add = parser.add_argument
     add("--history", default="90-190", help="history entries a row, N or LOW-HIGH, uniform (default 90-190)")
     add("--candidates", type=int, default=10, help="candidates a row (default 10, as at inference)")
     add(
@@ -86,7 +100,6 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, encodings: Sequenc
         default="0/1",
         help="i/n: only the i-th of n equal parts; the parts joined are the whole (default 0/1)",
     )
-    add("--quiet", action="store_true", help="no progress bar")
 
 
 def row_shape(args: argparse.Namespace) -> RowShape:

@@ -1,4 +1,4 @@
-"""Training rows of the nano searcher from the synthetic prior: random spaces, random responses, nothing real.
+"""Training rows from the synthetic prior: random spaces, random responses, nothing real.
 
     python -m data_builders.synthetic --samples 300000 --seed 1 --out data/synthetic_1.jsonl
     python -m data_builders.synthetic --samples 2000 --format paper --out data/synthetic_paper.jsonl
@@ -12,79 +12,79 @@ of workers writes the same bytes.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import re
 from contextlib import ExitStack
 from pathlib import Path
 
-from data_builders.prior.nano_rows import ANSWER_CANDIDATES, stream, tokens_of
+from data_builders.options import add_output_arguments, add_sampling_arguments, run_builder
+from data_builders.prior.nano_rows import ANSWER_CANDIDATES, recipe_hash, stream, tokens_of
+from data_builders.prior.text_rows import GROUP, make_source
 from data_builders.registry import register
 from search.errors import UserError, cli
 from search.files import open_atomic, sha256, write_atomic
 from search.prompts import FORMATS, format_hash, get_format
 
+BLOCK_FORMATS = (
+    "nano_value",
+    "nano",
+)  # written in blocks of questions; all others row by row, as the other builders do
 LONGEST_ANSWER_ROW = 240
 VALUE_ANSWER = re.compile(r'"output": "<v\d+>"')
-CODE_FILES = ("terms.py", "worlds.py", "trajectories.py", "nano_rows.py")
 
 
-def recipe_hash() -> str:
-    """12 hex digits over the code of the prior, the histories, the builder and the evidence: same hash and options,
-    same rows.
-    """
-    here = Path(__file__).parent
-    files = [here / "prior" / name for name in CODE_FILES] + [
-        here.parent / "search" / "prompts" / name for name in ("evidence.py", "nano.py")
-    ]
-    return hashlib.sha256("".join(sha256(f) for f in files).encode()).hexdigest()[:12]
-
-
-def _text_format() -> bool:
-    """Whether the command line asks for a format of words (paper, append, release) rather than one of the nano
-    searcher's.
-    """
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    known.add_argument("--format", default="nano_value")
-    return known.parse_known_args()[0].format not in ("nano", "nano_value")
-
-
-def main() -> int:
-    if _text_format():
-        from data_builders.prior.text_rows import main as text_rows
-
-        return text_rows()
-    parser = argparse.ArgumentParser(prog="python -m data_builders.synthetic", description=__doc__.split("\n\n")[0])
-    add = parser.add_argument
-    add("--samples", type=int, default=10000)
-    add("--seed", type=int, default=0)
-    add("--out", default="data/synthetic.jsonl")
-    add("--format", default="nano_value", help=", ".join(FORMATS))
-    add("--workers", type=int, default=os.cpu_count() or 1)
-    add("--per-history", type=int, default=48, help="candidates drawn for each history (nano formats)")
-    add(
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked: those of the other kind of format may not be given."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_builders.synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_output_arguments(parser, "synthetic", 10000, BLOCK_FORMATS[0])
+    text = parser.add_argument_group(
+        "rows of text", f"formats {', '.join(f for f in FORMATS if f not in BLOCK_FORMATS)}"
+    )
+    add_sampling_arguments(text, ("ncode",))
+    text.add_argument("--group", type=int, default=GROUP, help=f"rows that share a random world (default {GROUP})")
+    block = parser.add_argument_group("rows of evidence", f"formats {', '.join(BLOCK_FORMATS)}")
+    block.add_argument("--per-history", type=int, default=48, help="candidates drawn for each history (default 48)")
+    block.add_argument(
         "--answers",
         type=float,
         default=0.0,
         help="rows of format nano per row of nano_value, 0 to 1, in NAME_answers.jsonl (none above 240 tokens)",
     )
-    add("--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true")
-    add("--name", default=None, help="name in dataset_info.json (default: the file's name)")
-    add("--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone")
-    args = parser.parse_args()
-    if args.samples < 1 or args.workers < 1 or args.seed < 0 or args.per_history < ANSWER_CANDIDATES:
-        given = (
-            f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed}, --per-history {args.per_history}"
-        )
-        raise UserError(f"{given} were given - allowed are at least 1, 1, 0 and 10 - correct them")
+    block.add_argument(
+        "--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true"
+    )
+    args = parser.parse_args(words)
+    get_format(args.format)
+    other = text if args.format in BLOCK_FORMATS else block
+    for action in other._group_actions:
+        if getattr(args, action.dest) != action.default:
+            raise UserError(
+                f"{action.option_strings[0]} was given with --format {args.format} - it belongs to {other.title},"
+                f" {other.description} - leave it out or choose another format"
+            )
+    _check(args)
+    return args
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.samples < 1 or args.workers < 1 or args.seed < 0 or args.per_history < ANSWER_CANDIDATES or args.group < 1:
+        names = ("samples", "workers", "seed", "per_history", "group")
+        given = ", ".join(f"--{n.replace('_', '-')} {getattr(args, n)}" for n in names)
+        raise UserError(f"{given} were given - allowed are at least 1, 1, 0, {ANSWER_CANDIDATES} and 1 - correct them")
     if not 0 <= args.answers <= 1:
         raise UserError(
             f"--answers was given {args.answers} - allowed are 0 to 1 - 0.05 is one answer row for twenty value rows"
         )
-    get_format(args.format)
+
+
+def write_blocks(args: argparse.Namespace) -> int:
+    """Rows of the nano formats: write, register, say what they are."""
     options = {"format": args.format, "per_history": args.per_history, "answers": args.answers}
-    out = Path(args.out)
+    out = Path(args.out or "data/synthetic.jsonl")
     answers = out.with_name(f"{out.stem}_answers.jsonl")
     with ExitStack() as files:
         main_file = files.enter_context(open_atomic(out))
@@ -101,8 +101,6 @@ def main() -> int:
         "seed": args.seed,
         "curriculum": args.curriculum,
         **options,
-    }
-    facts |= {
         "format_hash": format_hash(args.format),
         "recipe": recipe_hash(),
         "sha256": sha256(out),
@@ -115,6 +113,19 @@ def main() -> int:
             register(f"{args.name or out.stem}_answers", answers, args.registry)
     print(f"{out}: {args.samples} rows, {out.stat().st_size / 1e6:.1f} MB, recipe {facts['recipe']}")
     return 0
+
+
+def main() -> int:
+    """The command line."""
+    args = parse()
+    if args.format in BLOCK_FORMATS:
+        return write_blocks(args)
+    return run_builder(
+        args,
+        "synthetic",
+        lambda shape: make_source(shape, None, args.encoding, args.group),
+        {"options": {"group": args.group}},
+    )
 
 
 if __name__ == "__main__":

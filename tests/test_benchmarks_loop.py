@@ -15,7 +15,9 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks.cases import CASES, task_of
 from benchmarks.closed_loop import rank_methods, regrets
 from benchmarks.driver import best_so_far, build, drive
-from benchmarks.exam_all import summarise
+from benchmarks.exam_all import stamp, summarise
+from search.errors import UserError
+from search.rankers.base import from_scores
 from search.studies.folder import read_trials
 
 SAME = {
@@ -169,6 +171,30 @@ def test_the_exam_on_all_tables_writes_and_reuses_its_answers(tmp_path):
     assert first.stdout == second.stdout and "| surrogate |" in first.stdout
     found = json.loads((tmp_path / "exam_uniform.json").read_text())
     assert found["cases"] == ["nb201/cifar100", "graph/cora"] and found["percentile"]["knn"]["30"]["tables"] == 2
+
+
+def test_a_cached_answer_belongs_to_a_ranker_that_still_answers_so(tmp_path, monkeypatch):
+    assert stamp("evolution") == stamp("endpoint:http://127.0.0.1:1#m") == ""
+    first = stamp("surrogate")
+    assert first != stamp("knn") and len(first) == 10
+    stamp.cache_clear()
+    assert stamp("surrogate") == first
+    monkeypatch.setattr(
+        "search.rankers.surrogate.from_scores", lambda c, s, *a, **k: from_scores(c, -np.asarray(s), *a, **k)
+    )
+    stamp.cache_clear()
+    assert stamp("surrogate") != first
+    stamp.cache_clear()
+
+
+def test_a_model_without_its_weights_has_no_stamp(tmp_path):
+    pytest.importorskip("torch")
+    for path in (REPOSITORY / "models" / "nano").iterdir():
+        if path.is_file() and path.suffix != ".safetensors":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(UserError):
+        stamp(f"nano:{tmp_path}")
+    assert stamp("nano") != stamp("nano:answer")
 
 
 @pytest.mark.slow

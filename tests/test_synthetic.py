@@ -8,11 +8,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
-from data_builders.prior.nano_rows import BLOCK, rows, stream
+from data_builders.prior.nano_rows import BLOCK, recipe_hash, rows, stream
 from data_builders.prior.terms import TERMS
 from data_builders.prior.trajectories import sample_question
 from data_builders.prior.worlds import sample_layout, sample_world
+from data_builders.synthetic import parse
+from search.errors import UserError
 from search.prompts.nano import VALUE_BINS, bin_centres, value_bins, value_scores, vocabulary
 
 
@@ -121,3 +124,54 @@ def test_command_line_writes_rows_answers_and_facts(tmp_path):
     assert set(json.loads((tmp_path / "info.json").read_text())) == {"rows", "rows_answers"}
     wrong = subprocess.run([*command[:3], "--samples", "0"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
+
+
+def test_the_recipe_is_known_by_its_rows_not_by_its_source_text(monkeypatch):
+    first = recipe_hash()
+    assert re.fullmatch("[0-9a-f]{12}", first) and recipe_hash() == first
+    real = TERMS["main"]
+
+    def same_numbers_other_text(*args, **options):
+        return real(*args, **options)
+
+    monkeypatch.setitem(TERMS, "main", same_numbers_other_text)
+    assert recipe_hash() == first
+    monkeypatch.undo()
+    monkeypatch.setattr("data_builders.prior.nano_rows.EASY", (7, 0.1))
+    assert recipe_hash() != first
+
+
+def test_one_help_text_shows_every_option(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    shown = capsys.readouterr().out
+    wanted = (
+        "samples seed out name registry workers format quiet per-history answers curriculum group history candidates"
+    )
+    assert all(f"--{option}" in shown for option in wanted.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--history", "5-20"],
+        ["--group", "8"],
+        ["--format", "paper", "--answers", "0.5"],
+        ["--format", "paper", "--curriculum"],
+        ["--format", "papre"],
+        ["--group", "0", "--format", "paper"],
+    ],
+)
+def test_options_of_the_other_kind_of_rows_are_refused(words):
+    with pytest.raises(UserError):
+        parse(words)
+
+
+def test_text_rows_come_from_the_same_command(tmp_path, monkeypatch, capsys):
+    from data_builders import synthetic
+
+    words = ["--format", "append", "--samples", "8", "--history", "5-8", "--workers", "1", "--registry", "none"]
+    monkeypatch.setattr("sys.argv", ["synthetic", *words, "--quiet", "--out", str(tmp_path / "rows.jsonl")])
+    assert synthetic.main() == 0
+    made = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(made) == 8 and all("Candidate:" in row["input"] for row in made)

@@ -4,6 +4,7 @@ the best.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import re
@@ -31,7 +32,7 @@ def codes_text(codes: np.ndarray) -> list[str]:
 def rows(
     seed: int, block: int, format: str = "nano_value", per_history: int = 48, answers: float = 0.0, easy: float = 0.0
 ) -> list[dict[str, str]]:
-    """The rows of one block: 960 rows, fewer when histories ran short of fresh candidates at its end.
+    """The 960 rows of one block.
 
     answers: share of nano rows among nano_value rows. easy: probability that a world is drawn
     small and clean (curriculum).
@@ -95,6 +96,15 @@ def _cut(texts: Iterator[str], samples: int) -> Iterator[str]:
         lines = text.splitlines(keepends=True)[:left]
         left -= len(lines)
         yield "".join(lines)
+
+
+def recipe_hash() -> str:
+    """12 hex digits that change when the rows change: the hash of a block of example rows of both formats.
+
+    Same hash, same options: same rows. Histories of few candidates, so that many worlds take part.
+    """
+    examples = rows(0, 0, per_history=ANSWER_CANDIDATES + 2, answers=0.1, easy=0.3)
+    return hashlib.sha256(json.dumps(examples).encode()).hexdigest()[:12]
 
 
 def tokens_of(line: str) -> list[str]:

@@ -8,12 +8,10 @@ architecture.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 
 import numpy as np
 
-from data_builders.options import add_arguments, run_builder
 from data_builders.prior.worlds import World, sample_world
 from data_builders.rows.batch import RowBatch
 from data_builders.rows.masks import draw_counts
@@ -112,23 +110,3 @@ def make_source(shape: RowShape, source: str | None = None, encoding: str = "nco
     if encoding != "ncode":
         raise UserError(f"encoding '{encoding}' was given - options of synthetic spaces have no names - use ncode")
     return PriorSource(shape, group)
-
-
-def main() -> int:
-    """The command line of `data_builders.synthetic` for the text formats (paper, append, release)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_builders.synthetic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser, "synthetic", encodings=("ncode",))
-    parser.add_argument("--group", type=int, default=GROUP, help=f"rows that share a random world (default {GROUP})")
-    args = parser.parse_args()
-    if args.group < 1:
-        raise UserError(f"--group was given {args.group} - at least 1 - {GROUP} is the default")
-    return run_builder(
-        args,
-        "synthetic",
-        lambda shape: make_source(shape, None, args.encoding, args.group),
-        {"options": {"group": args.group}},
-    )
