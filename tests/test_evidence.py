@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from plain_evidence import plain
 
-from search.prompts.evidence import FEW, VIEWS, gather, normal_scores, shown
+from search.prompts.evidence import FEW, VIEWS, gather, normal_scores, read, shown
 
 
 def question(
@@ -92,3 +93,23 @@ def test_long_histories_keep_the_best_and_the_latest():
     kept = shown(values, 200)
     assert len(kept) == 200 and set(range(100)) <= set(kept) and set(range(400, 500)) <= set(kept)
     assert np.array_equal(kept, np.sort(kept))
+
+
+@pytest.mark.parametrize("n, d, k", [(12, 4, 4), (25, 6, 5), (60, 12, 2), (40, 48, 30), (120, 3, 9)])
+def test_the_quick_way_gives_the_figures_of_the_plain_one(n, d, k):
+    codes, values, new = question(seed=n, n=n, m=20, d=d, k=k)
+    found, (mean, std) = gather(codes, values, new), plain(codes, values, new)
+    assert np.abs(found.mean - mean).max() < 2e-6 and np.abs(found.std - std).max() < 2e-6
+
+
+def test_options_the_history_never_saw_are_answered_like_the_plain_way():
+    codes, values, new = question(n=20)
+    new[0] = 9
+    found, (mean, std) = gather(codes, values, new), plain(codes, values, new)
+    assert np.abs(found.mean - mean).max() < 2e-6 and np.abs(found.std - std).max() < 2e-6
+
+
+def test_a_history_is_fitted_once_for_all_who_ask_about_it():
+    codes, values, new = question()
+    assert read(codes, values) is read(codes.copy(), list(values)) and read(codes, -values) is not read(codes, values)
+    assert np.array_equal(read(codes, values).about(new).mean, gather(codes, values, new).mean)
