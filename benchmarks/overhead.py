@@ -20,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from search.optuna_tools import distributions
 from search.spaces import Space
-from search.studies.folder import append_trial
+from search.studies.folder import Rows
 from search.studies.study import Study
 
 TRIALS = 200
@@ -30,7 +30,8 @@ LIMITS = {6: 5.0, 48: 30.0}
 def ours(space: Space, folder: Path) -> None:
     """Our loop."""
     study = Study(space, storage=folder / "journal.log", ranker="random")
-    study.run(lambda code, seed: float(code.count("0")), TRIALS, after=lambda trial: append_trial(folder, trial))
+    rows = Rows(folder, study.trials)
+    study.run(lambda code, seed: float(code.count("0")), TRIALS, after=lambda trial: rows.catch_up(study.trials))
 
 
 def plain_optuna(space: Space, folder: Path) -> None:

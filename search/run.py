@@ -67,6 +67,7 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     except OSError as error:
         raise UserError(f"--out {out} cannot be created ({error.strerror}) - choose a writable place") from error
     with own(out, given["take_over"]):
+        check_empty(out, given["resume"])
         write_atomic(
             out / CONFIGURATION, json.dumps(_configuration(complete(given)) | {"arms": given["arms"]}, indent=1) + "\n"
         )
@@ -87,7 +88,8 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
     from search.cli.assemble import build_study, running
     from search.cli.console import Bar, final_block
     from search.cli.workers import run_workers
-    from search.studies.folder import JOURNAL, append_trial, finish, summary, write_trials
+    from search.studies.folder import JOURNAL, Rows, finish, summary
+    from search.studies.rescue import reconcile
 
     home = folder / f"seed-{seed}"
     try:
@@ -98,16 +100,24 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
     study = build_study(given, task, rankers, seed, storage, home)
     if study.repaired:
         print(f"repaired: {study.repaired}", file=sys.stderr)
-    study.store.reap(given["take_over"], exclusive=given["storage"] is None)
-    write_trials(home, study.trials)
-    label = f"{folder.name} seed {seed}"
+    own_journal = given["storage"] is None
+    if restored := reconcile(study.store, home, own_journal):
+        print(f"rebuilt: {restored}", file=sys.stderr)
+    study.store.reap(given["take_over"], exclusive=own_journal)
+    rows = Rows(home, study.trials)
+    label = f"{folder.resolve().name} seed {seed}"
     with Bar(study, given["budget"], label, given["quiet"]) as bar:
         if given["workers"] > 1:
-            ending = run_workers(given, seed, home, storage, study, bar.refresh)
+
+            def watch() -> None:
+                rows.catch_up(study.trials)
+                bar.refresh()
+
+            ending = run_workers(given, seed, home, storage, study, watch)
         else:
 
             def after(trial: Any) -> None:
-                append_trial(home, trial)
+                rows.catch_up(study.trials)
                 bar.add(trial)
 
             ending = study.run(task.evaluate, after=after, **running(given))

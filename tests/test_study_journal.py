@@ -76,12 +76,14 @@ def test_every_repair_keeps_its_own_copy_and_the_user_is_told(journal):
         assert copy in study.repaired and (journal.parent / copy).exists()
 
 
-def test_a_record_appended_behind_a_torn_one_by_another_program_is_kept(journal):
+def test_a_record_appended_behind_a_torn_one_by_another_program_is_refused(journal):
     data = journal.read_bytes()
     last = data.splitlines(keepends=True)[-1]
-    journal.write_bytes(data[: -len(last)] + b'{"op_code":8,"worker_id":"dead","tri' + last)
-    assert "bytes were cut off" in repair(journal)
-    assert journal.read_bytes() == data
+    glued = data[: -len(last)] + b'{"op_code":8,"worker_id":"dead","tri' + last
+    journal.write_bytes(glued)
+    with pytest.raises(UserError, match="is damaged at record"):
+        repair(journal)
+    assert journal.read_bytes() == glued, "whether a record was lost there cannot be known"
 
 
 def test_optuna_reads_our_journal(journal):

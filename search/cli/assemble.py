@@ -104,7 +104,7 @@ def build_study(
         task.space,
         direction=task.direction,
         storage=storage,
-        name=study_name(settings, seed),
+        name=None if settings["storage"] is None else f"{settings['study']}/seed-{seed}",
         sampler=settings["sampler"],
         ranker=ranker,
         seed=seed,
@@ -115,11 +115,6 @@ def build_study(
         repeats=settings["allow_repeats"],
         transcript=transcript_of(settings, folder),
     )
-
-
-def study_name(settings: Mapping[str, Any], seed: int) -> str:
-    """The name of a study inside a shared database: the run's folder name, its arm and the seed."""
-    return f"{settings.get('study') or Path(settings['out']).name}/seed-{seed}"
 
 
 def running(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ defaults  <  --preset  <  --recipe FILE  <  (with --resume) the run's own run.js
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from search.errors import UserError, did_you_mean
 from search.rankers import HISTORY_CONTROLS
 from search.strategies import PROPOSALS, STRATEGIES
-from search.studies.folder import CONFIGURATION
+from search.studies.folder import CONFIGURATION, read_object
 
 DEFAULTS: dict[str, Any] = {
     "task": None,
@@ -42,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "controls": None,
     "allow_repeats": False,
     "storage": None,
+    "study": None,
     "out": None,
     "resume": False,
     "take_over": False,
@@ -52,7 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"proposal": "uniform", "format": "paper", "candidates": 10, "warmup": 5, "budget": 192},
     "best": {"proposal": "mixed", "candidates": 10, "warmup": 5},
 }
-NOT_IN_RECIPES = ("out", "storage", "resume", "take_over")
+NOT_IN_RECIPES = ("out", "storage", "study", "resume", "take_over")
 MAY_CHANGE = (
     "budget",
     "workers",
@@ -143,6 +143,11 @@ def parser() -> argparse.ArgumentParser:
             " (default: a journal file in --out)"
         ),
     )
+    keep.add_argument(
+        "--study",
+        metavar="NAME",
+        help="with --storage: what the study is called there (default: the name of --out when it was started)",
+    )
     keep.add_argument("--workers", type=int, metavar="N", help="processes that evaluate at once (default 1)")
     keep.add_argument(
         "--timeout",
@@ -196,6 +201,7 @@ def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     if merged["latency_limit"] is not None:
         merged["task_option"] = {**merged["task_option"], "latency_limit": merged["latency_limit"]}
     merged["out"] = str(merged["out"] or Path("runs") / (name or _default_name(merged)))
+    merged["study"] = merged["study"] or Path(merged["out"]).resolve().name
     merged["seeds"] = parse_seeds(merged["seeds"])
     _check(merged)
     return merged, check is not None
@@ -269,12 +275,12 @@ def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
     path = out / CONFIGURATION
     if not path.exists():
         return {}
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    old = read_object(path)
+    if old is None:
         raise UserError(
-            f"{path} is damaged ({error}) - restore it, or repeat the whole command line with another --out"
-        ) from error
+            f"{path} is damaged: it is not a JSON object - restore it from a copy; or move it away and repeat the whole"
+            " command line with --resume"
+        )
     old = {k: v for k, v in old.items() if k in DEFAULTS}
     if MASK in str(old.get("storage")) and "storage" not in layer:
         raise UserError(

@@ -30,13 +30,13 @@ def arms_of(given: Mapping[str, Any], task: Any, out: Path):
     for name, changes in named.items():
         yield (
             out / name,
-            complete({**given, **changes, "seeds": given["seeds"], "study": f"{out.name}/{name}", "arms": None}),
+            complete({**given, **changes, "seeds": given["seeds"], "study": f"{given['study']}/{name}", "arms": None}),
         )
     if not named:
         yield out, given
     controls = given["controls"] if given["controls"] is not None else ",".join(task.controls)
     for name in [c.strip() for c in controls.split(",") if c.strip() and c.strip() != "none"]:
-        yield out / "controls" / name, {**given, **_control(name), "study": f"{out.name}/controls/{name}"}
+        yield out / "controls" / name, {**given, **_control(name), "study": f"{given['study']}/controls/{name}"}
 
 
 def _control(name: str) -> dict[str, Any]:

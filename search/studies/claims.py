@@ -20,7 +20,8 @@ from typing import Any
 from search.errors import UserError
 from search.files import file_lock
 
-OWNER_FILE = "owner.json"
+OWNER_FILE, LOCK_FILE, GUARD_FILE = "owner.json", ".owner.lock", ".guard"
+OWNERSHIP = (OWNER_FILE, LOCK_FILE, GUARD_FILE)
 
 
 def _start_time(pid: int) -> str | None:
@@ -38,19 +39,49 @@ def _start_time(pid: int) -> str | None:
 
 @lru_cache(maxsize=4)
 def _identity_of(pid: int) -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": pid, "start": _start_time(pid)}
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        "start": _start_time(pid),
+        "boot": _text("/proc/sys/kernel/random/boot_id"),
+        "machine": _text("/etc/machine-id"),
+        "namespace": _namespace(),
+    }
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _namespace() -> str | None:
+    """What process numbers count in here: a container counts its own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def identity() -> dict[str, Any]:
-    """{host, pid, start} of this process."""
+    """{host, pid, start} of this process, and the {boot, machine, namespace} in which that pid means something."""
     return dict(_identity_of(os.getpid()))
 
 
 def alive(owner: Mapping[str, Any]) -> bool | None:
-    """Whether the owner still runs; None when it lived on another machine, where nothing can be known."""
-    if owner.get("host") != socket.gethostname():
+    """Whether the owner still runs; None when it lived where nothing can be known from here: on another machine, or in
+    another container.
+    """
+    here = identity()
+    if owner.get("host") != here["host"]:
         return None
-    start = _start_time(int(owner["pid"]))
+    if owner.get("boot", here["boot"]) != here["boot"]:
+        return False if here["machine"] and owner.get("machine") == here["machine"] else None
+    if owner.get("namespace", here["namespace"]) != here["namespace"]:
+        return None
+    pid = owner.get("pid")
+    start = _start_time(pid) if isinstance(pid, int) else None
     return start is not None and start == owner.get("start")
 
 
@@ -58,42 +89,76 @@ def alive(owner: Mapping[str, Any]) -> bool | None:
 def own(folder: Path, take_over: bool = False):
     """Own a run folder for the length of the block; UserError while another living process owns it.
 
-    The file of a dead owner is replaced at once. An owner on another machine cannot be checked: `take_over` says it is
-    gone.
+    A lock that ends with its process says who is alive, in a container too. The file beside it says who that is. The
+    file of a dead owner is replaced at once. An owner on another machine cannot be checked: `take_over` says it is
+    gone; a lock that can be seen to be held is never taken over.
     """
     path = folder / OWNER_FILE
     try:
-        with file_lock(folder / ".guard"):
-            owner = _read(path)
-            if owner and owner != identity() and not take_over:
-                state = alive(owner)
-                if state:
-                    raise UserError(
-                        f"{folder} is in use by process {owner['pid']} - "
-                        "one process owns a run folder - wait for it, stop it, or choose another --out"
-                    )
-                if state is None:
-                    raise UserError(
-                        f"{folder} belongs to process {owner['pid']} on {owner['host']}, which cannot be checked from"
-                        " here - if it is gone, add --take-over"
-                    )
-            path.write_text(json.dumps(identity()))
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(
-            f"cannot write in {folder}: {error.strerror} - choose a writable --out with free space"
-        ) from error
+        raise _unwritable(folder, error) from error
     try:
-        yield
+        try:
+            with file_lock(folder / GUARD_FILE):
+                _claim(folder, path, _hold(handle), take_over)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        try:
+            yield
+        finally:
+            if _read(path) == identity():
+                path.unlink(missing_ok=True)
     finally:
-        if _read(path) == identity():
-            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _claim(folder: Path, path: Path, free: bool | None, take_over: bool) -> None:
+    """Write this process down as the owner; UserError when another one is."""
+    owner = _read(path)
+    state = None if owner in (None, identity()) else alive(owner)
+    if free is False or (state and not take_over):
+        who = f"process {owner['pid']} on {owner.get('host')}" if owner else "another process"
+        raise UserError(
+            f"{folder} is in use by {who} - one process owns a run folder - wait for it, stop it, or choose another"
+            " --out"
+        )
+    if owner and owner != identity() and state is None and not take_over:
+        raise UserError(
+            f"{folder} belongs to process {owner['pid']} on {owner.get('host')}, which cannot be checked from here - if"
+            " it is gone, add --take-over"
+        )
+    path.write_text(json.dumps(identity()))
+
+
+def _hold(handle: int) -> bool | None:
+    """Take the lock that this process holds until it ends; False: another one has it; None: there are no locks here.
+
+    A record lock (POSIX), as those are not handed on to forked children: these may outlive the owner.
+    """
+    if os.name == "nt":
+        return None
+    import fcntl
+
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write in {folder}: {error.strerror} - choose a writable --out with free space")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """Who owns a folder; None when nobody does, or the file says nothing readable (the lock decides then)."""
     try:
-        owner = json.loads(path.read_text())
-        return owner if isinstance(owner, dict) and "pid" in owner else None
-    except (FileNotFoundError, ValueError):
+        owner = json.loads(path.read_bytes())
+        return owner if isinstance(owner, dict) and isinstance(owner.get("pid"), int) else None
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.errors import UserError
 from search.files import write_atomic
+from search.studies.claims import OWNERSHIP
 
 if TYPE_CHECKING:
     from search.studies.trials import Trial
@@ -49,11 +50,8 @@ def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:
 def read_summary(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
+    content = read_object(path)
+    if content is None:
         raise UserError(
             f"{path} is not a JSON object - it is written by search.run - continue the run with --resume to write it"
             " again"
@@ -61,7 +59,19 @@ def read_summary(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file, None when it holds anything else; UserError when it cannot be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror} - fix that file, or choose another --out") from error
+    return content if isinstance(content, dict) else None
+
+
 TRIALS, SUMMARY, JOURNAL, CONFIGURATION = "trials.jsonl", "summary.json", "journal.log", "run.json"
+STUDY = "search"  # what the one study of a journal is called
 
 
 def plain(thing: Any) -> Any:
@@ -79,9 +89,27 @@ def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
     write_atomic(folder / TRIALS, "".join(line(t.row()) for t in trials if t.state != "RUNNING"))
 
 
-def append_trial(folder: Path, trial: Trial) -> None:
-    """Add one finished trial to trials.jsonl, for those who watch the file."""
-    append(folder / TRIALS, trial.row())
+class Rows:
+    """trials.jsonl while a run lasts, for those who watch it and as a second copy.
+
+    Trials are added in number order, each once all before it are finished: a number that was written never changes.
+    """
+
+    def __init__(self, folder: Path, trials: Sequence[Trial]):
+        self._path, self._written = folder / TRIALS, _finished(trials)
+        write_trials(folder, trials[: self._written])
+
+    def catch_up(self, trials: Sequence[Trial]) -> None:
+        """Add what was finished since the last time."""
+        finished = _finished(trials, self._written)
+        for trial in trials[self._written : finished]:
+            append(self._path, trial.row())
+        self._written = finished
+
+
+def _finished(trials: Sequence[Trial], start: int = 0) -> int:
+    """The number of the first trial from `start` on that still runs."""
+    return next((i for i in range(start, len(trials)) if trials[i].state == "RUNNING"), len(trials))
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
@@ -169,8 +197,13 @@ def versions() -> dict[str, str]:
 
 
 def check_empty(folder: Path, resume: bool) -> None:
-    """UserError when a folder that is to be written holds something and this is not a resume."""
-    if not resume and folder.exists() and any(p.name != ".guard" for p in folder.iterdir()):
+    """UserError when a folder that is to be written holds something and this is not a resume.
+
+    Only the owner of the folder can rely on the answer: anybody else's run may be about to write.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file - a run keeps its files in a folder - choose another --out")
+    if not resume and folder.exists() and any(p.name not in OWNERSHIP for p in folder.iterdir()):
         raise UserError(
             f"--out {folder} is not empty - a run never mixes with another - add --resume to continue it, or choose"
             " another --out"

@@ -22,6 +22,7 @@ from search.strategies import make_strategy
 from search.strategies.base import Setup, Strategy, Suggestion
 from search.studies.claims import lost_claim
 from search.studies.evaluate import Evaluate, Evaluator, judge
+from search.studies.folder import STUDY
 
 if TYPE_CHECKING:  # Optuna is loaded with the first study: `from search import minimize` costs a third without it
     from optuna.storages import BaseStorage
@@ -44,7 +45,8 @@ class Study:
     """Trials of one space in one storage, and the strategy that chooses the next.
 
     storage: None (memory), the path of a journal file, a database URL, grpc://host:port, or an Optuna storage.
-    ranker: a spec such as 'surrogate' or a Ranker. feasible: filter on codes, known before evaluation.
+    name: the study in that storage; None is its only one. ranker: a spec such as 'surrogate' or a Ranker.
+    feasible: filter on codes, known before evaluation.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Study:
         *,
         direction: str = "maximize",
         storage: str | Path | BaseStorage | None = None,
-        name: str = "search",
+        name: str | None = STUDY,
         sampler: str | Strategy = "lmsearcher",
         ranker: str | Ranker | None = None,
         seed: int = 0,

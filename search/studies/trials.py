@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
@@ -26,6 +26,7 @@ from search.optuna_tools import code_of, distributions, params_of, quiet
 from search.spaces import Seen, Space
 from search.studies.claims import alive, identity
 from search.studies.evaluate import Outcome
+from search.studies.folder import STUDY
 
 EXTERNAL = "external"
 ORPHAN_SECONDS = 3.0
@@ -56,9 +57,13 @@ class Trial:
 
 
 class Store:
-    """The trials of one study; several processes may hold a Store on the same storage."""
+    """The trials of one study; several processes may hold a Store on the same storage.
 
-    def __init__(self, storage: BaseStorage, name: str, space: Space, direction: str):
+    name: None is the only study that the storage has, whatever it is called, or a new one called STUDY.
+    """
+
+    def __init__(self, storage: BaseStorage, name: str | None, space: Space, direction: str):
+        name = _only_study(storage) if name is None else name
         self.space, self.direction, self.storage, self.name = space, direction, storage, name
         self._sign = 1.0 if direction == "maximize" else -1.0
         self._settled: list[Trial] = []
@@ -66,11 +71,7 @@ class Store:
         self._keys: dict[str, str] = {}
         self._distributions = distributions(space)
         wanted = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
-        with quiet():
-            try:
-                self._study = storage.create_new_study([wanted], name)
-            except optuna.exceptions.DuplicatedStudyError:
-                self._study = storage.get_study_id_from_name(name)
+        self._study = _study_called(storage, name, wanted)
         if storage.get_study_directions(self._study) != [wanted]:
             raise UserError(
                 f"study '{name}' exists with the other direction than {direction} - give the direction it was started"
@@ -101,12 +102,7 @@ class Store:
     def start(self, code: str, origin: str, ranker: Mapping[str, Any] | None = None, external: bool = False) -> int:
         """Create a running trial in one record; returns its id."""
         owner = EXTERNAL if external else identity()
-        attributes = {
-            "code": code,
-            "origin": origin,
-            "owner": owner,
-            "arch": {k: _plain(v) for k, v in self.space.decode(code).items()},
-        }
+        attributes = self._attributes(code, origin, owner)
         if ranker:
             attributes["ranker"] = dict(ranker)
         template = optuna.trial.create_trial(
@@ -117,6 +113,10 @@ class Store:
         )
         return self.storage.create_new_trial(self._study, template)
 
+    def _attributes(self, code: str, origin: str, owner: Any) -> dict[str, Any]:
+        arch = {k: _plain(v) for k, v in self.space.decode(code).items()}
+        return {"code": code, "origin": origin, "owner": owner, "arch": arch}
+
     def finish(self, trial_id: int, outcome: Outcome) -> None:
         """Tell a running trial what came out: its value, or that it failed and why."""
         for key in ("reason", "metrics", "constraints"):
@@ -126,6 +126,21 @@ class Store:
             self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [float(outcome.value)])
         else:
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def restore(self, told: Trial) -> None:
+        """Put a finished trial back that the storage lost, as the next one."""
+        done = datetime.now()
+        attributes = self._attributes(told.code, told.origin, EXTERNAL)
+        notes = {k: v for k in ("reason", "metrics", "constraints") if (v := getattr(told, k))}
+        template = optuna.trial.create_trial(
+            state=TrialState.COMPLETE if told.reason is None else TrialState.FAIL,
+            value=told.value,
+            params=params_of(self.space, told.code),
+            distributions=self._distributions,
+            user_attrs=attributes | notes,
+        )
+        template.datetime_start, template.datetime_complete = done - timedelta(seconds=told.seconds or 0.0), done
+        self.storage.create_new_trial(self._study, template)
 
     def void(self, trial_id: int, why: str) -> None:
         """Say that a running trial never was."""
@@ -201,6 +216,30 @@ class Store:
             ranker=notes.get("ranker") or {},
             trial_id=t._trial_id,
         )
+
+
+def _only_study(storage: BaseStorage) -> str:
+    """The name of the only study in a storage, STUDY if there is none; UserError when there are several."""
+    names = sorted(s.study_name for s in storage.get_all_studies())
+    if len(names) > 1 and STUDY not in names:
+        raise UserError(
+            f"the journal holds {len(names)} studies ({', '.join(names)}) - a run folder's journal holds one - choose"
+            " another --out, or open the journal with search.Study(name=...)"
+        )
+    return names[0] if len(names) == 1 else STUDY
+
+
+def _study_called(storage: BaseStorage, name: str, direction: StudyDirection) -> int:
+    """The id of a study, which is created if it is not there; nothing is written if it is."""
+    try:
+        return storage.get_study_id_from_name(name)
+    except KeyError:
+        pass
+    with quiet():
+        try:
+            return storage.create_new_study([direction], name)
+        except optuna.exceptions.DuplicatedStudyError:
+            return storage.get_study_id_from_name(name)
 
 
 def _void(t: FrozenTrial) -> bool:

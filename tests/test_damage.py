@@ -1,0 +1,249 @@
+"""Damaged, lost, moved and mixed run folders: nothing that was told is lost, and no trial gets another code's value."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from search import Space, Study, UserError
+from search.run import main
+from search.studies.journal import repair
+
+SPACE = Space.of_sizes([4] * 5)
+NB201 = ["--task", "nb201/cifar100", "--ranker", "surrogate", "--quiet"]
+
+
+def objective(code: str, seed: int) -> float:
+    return float(int(code, 4))
+
+
+def table(study: Study) -> list[tuple]:
+    return [(t.number, t.code, t.value, t.state, t.origin) for t in study.trials]
+
+
+def rows(folder: Path) -> list[dict]:
+    return [
+        json.loads(line) | {"seconds": None, "test": None}
+        for line in (folder / "seed-0" / "trials.jsonl").read_text().splitlines()
+    ]
+
+
+def unsealed(data: bytes) -> bytes:
+    """A journal as Optuna, or this program before its records were sealed, writes it."""
+    return re.sub(rb',"seal":"[0-9a-f]{8}"', b"", data)
+
+
+@pytest.fixture(name="journal")
+def _journal(tmp_path) -> Path:
+    """Twelve trials of which three each were open at once, as workers leave them."""
+    path = tmp_path / "journal.log"
+    study = Study(SPACE, ranker="random", storage=path)
+    for _ in range(4):
+        open_trials = [study.ask() for _ in range(3)]
+        for trial in reversed(open_trials):
+            study.tell(trial, objective(trial.code, 0))
+    return path
+
+
+def nulls(records: list[bytes], i: int) -> list[bytes]:
+    return [*records[:i], b"\0" * len(records[i]), *records[i + 1 :]]
+
+
+def flipped(records: list[bytes], i: int) -> list[bytes]:
+    wrong = bytearray(records[i])
+    wrong[len(wrong) // 2] ^= 1
+    return [*records[:i], bytes(wrong), *records[i + 1 :]]
+
+
+def lost(records: list[bytes], i: int) -> list[bytes]:
+    return records[:i] + records[i + 1 :]
+
+
+def doubled(records: list[bytes], i: int) -> list[bytes]:
+    return records[: i + 1] + records[i:]
+
+
+def swapped(records: list[bytes], i: int) -> list[bytes]:
+    return [*records[:i], records[i + 1], records[i], *records[i + 2 :]]
+
+
+def page(records: list[bytes], i: int) -> list[bytes]:
+    data, start = b"".join(records), sum(map(len, records[:i]))
+    return [data[:start] + b"\0" * 700 + data[start + 700 :]]
+
+
+@pytest.mark.parametrize("damage", [nulls, flipped, lost, doubled, swapped, page])
+def test_damage_in_the_middle_is_refused_and_nothing_is_changed(journal, damage):
+    records = journal.read_bytes().splitlines(keepends=True)
+    for i in range(len(records) // 3, len(records) * 2 // 3):
+        wrong = b"".join(damage(records, i))
+        journal.write_bytes(wrong)
+        with pytest.raises(UserError, match="is damaged at record"):
+            Study(SPACE, ranker="random", storage=journal)
+        assert journal.read_bytes() == wrong and list(journal.parent.glob("*.damaged*")) == []
+
+
+@pytest.mark.parametrize("damage", [nulls, doubled, page])
+def test_a_journal_without_seals_is_read_and_its_damage_is_refused(journal, damage):
+    before = table(Study(SPACE, ranker="random", storage=journal))
+    journal.write_bytes(unsealed(journal.read_bytes()))
+    study = Study(SPACE, ranker="random", storage=journal)
+    assert table(study) == before
+    study.run(objective, 15)
+    assert b"seal" in journal.read_bytes() and table(Study(SPACE, ranker="random", storage=journal))[:12] == before
+    records = journal.read_bytes().splitlines(keepends=True)
+    creations = [i for i, r in enumerate(records) if b'"op_code":4' in r]
+    journal.write_bytes(b"".join(damage(records, creations[5])))
+    with pytest.raises(UserError, match="is damaged"):
+        Study(SPACE, ranker="random", storage=journal)
+
+
+def test_a_journal_damaged_while_it_is_in_use_is_refused_too(journal):
+    study = Study(SPACE, ranker="random", storage=journal)
+    other = Study(SPACE, ranker="random", storage=journal)
+    other.run(objective, 14)
+    data = journal.read_bytes()
+    journal.write_bytes(data[:-300] + b"#" + data[-299:])
+    with pytest.raises(UserError, match="is damaged"):
+        study.run(objective, 20)
+
+
+def finished(out: Path) -> tuple[list[dict], Path]:
+    assert main([*NB201, "--budget", "12", "--out", str(out)]) == 0
+    return rows(out), out / "seed-0" / "journal.log"
+
+
+def test_a_damaged_run_is_refused_and_rebuilt_from_its_trials(tmp_path, capsys):
+    before, journal = finished(tmp_path / "r")
+    data = journal.read_bytes()
+    journal.write_bytes(data[:3000] + b"\0" * 900 + data[3900:])
+    with pytest.raises(UserError, match="move it away and continue with --resume"):
+        main(["--resume", "--quiet", "--out", str(tmp_path / "r")])
+    assert rows(tmp_path / "r") == before
+    journal.rename(journal.with_name("journal.bad"))
+    assert main(["--resume", "--quiet", "--budget", "16", "--out", str(tmp_path / "r")]) == 0
+    assert "lacked 12 trials" in capsys.readouterr().err
+    assert main([*NB201, "--budget", "16", "--out", str(tmp_path / "alone")]) == 0
+    assert rows(tmp_path / "r") == rows(tmp_path / "alone")
+
+
+def headless(data: bytes) -> bytes:
+    return data[data.index(b"\n") + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (None, "lacked 12 trials"),
+        (lambda data: b"", "lacked 12 trials"),
+        (lambda data: b"\0" * len(data), "lacked 12 trials"),
+        (lambda data: b"".join(data.splitlines(keepends=True)[:-9]), "lacked "),
+        (lambda data: data[:-1], "lacked 1 trials"),
+        (headless, "is damaged at record 1 "),
+        (lambda data: headless(unsealed(data)), "is damaged at record 1 "),
+    ],
+    ids=["missing", "empty", "zeroed", "older", "torn", "headless", "headless and unsealed"],
+)
+def test_a_resume_without_a_whole_journal_loses_no_trial(tmp_path, capsys, damage, said):
+    before, journal = finished(tmp_path / "r")
+    if damage is None:
+        journal.unlink()
+    else:
+        journal.write_bytes(damage(journal.read_bytes()))
+    try:
+        assert main(["--resume", "--quiet", "--budget", "14", "--out", str(tmp_path / "r")]) == 0
+        answer = capsys.readouterr().err
+        assert rows(tmp_path / "r")[:12] == before and len(rows(tmp_path / "r")) == 14
+    except UserError as error:
+        answer = str(error)
+        assert rows(tmp_path / "r") == before
+    assert said in answer
+
+
+def test_failed_and_infeasible_trials_are_rebuilt_too(tmp_path):
+    from search import Result
+    from search.studies.folder import write_trials
+    from search.studies.rescue import reconcile
+
+    def odd(code: str, seed: int) -> Result:
+        if code.startswith("0"):
+            raise ValueError("too small")
+        return Result(objective(code, seed), constraints={"cost": int(code[1]) - 1.5}, info={"k": [1, code]})
+
+    study = Study(SPACE, ranker="random", storage=tmp_path / "journal.log")
+    study.run(odd, 30, max_failures=30)
+    write_trials(tmp_path, study.trials)
+    again = Study(SPACE, ranker="random", storage=tmp_path / "other.log")
+    assert "lacked 30 trials" in reconcile(again.store, tmp_path, exclusive=True)
+    assert again.trials == study.trials and {t.state for t in study.trials} == {"COMPLETE", "INFEASIBLE", "FAIL"}
+    assert reconcile(again.store, tmp_path, exclusive=True) is None
+
+
+def test_a_journal_and_trials_that_contradict_each_other_are_refused(tmp_path):
+    before, _ = finished(tmp_path / "r")
+    path = tmp_path / "r" / "seed-0" / "trials.jsonl"
+    lines = path.read_text().splitlines()
+    lines[4] = json.dumps(json.loads(lines[4]) | {"value": 1.25})
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="trial 4 is code"):
+        main(["--resume", "--quiet", "--out", str(tmp_path / "r")])
+    assert rows(tmp_path / "r")[4]["value"] == 1.25
+    path.write_text("{torn\n" * 3)
+    assert main(["--resume", "--quiet", "--out", str(tmp_path / "r")]) == 0
+    assert rows(tmp_path / "r") == before
+
+
+def test_a_run_that_lost_both_copies_is_refused(tmp_path):
+    _, journal = finished(tmp_path / "r")
+    journal.unlink()
+    (tmp_path / "r" / "seed-0" / "trials.jsonl").unlink()
+    with pytest.raises(UserError, match="nothing is left to continue"):
+        main(["--resume", "--quiet", "--out", str(tmp_path / "r")])
+    assert json.loads((tmp_path / "r" / "seed-0" / "summary.json").read_text())["best"]
+
+
+def test_a_database_that_was_emptied_is_refused(tmp_path):
+    storage = ["--storage", f"sqlite:///{tmp_path}/study.db"]
+    assert main([*NB201, *storage, "--budget", "8", "--out", str(tmp_path / "r")]) == 0
+    before = rows(tmp_path / "r")
+    (tmp_path / "study.db").unlink()
+    with pytest.raises(UserError, match="holds 8 trials that the study in the database lacks"):
+        main(["--resume", "--quiet", "--out", str(tmp_path / "r")])
+    assert rows(tmp_path / "r") == before
+
+
+@pytest.mark.parametrize("storage", ["journal", "database"])
+def test_a_renamed_run_folder_goes_on(tmp_path, storage):
+    more = [] if storage == "journal" else ["--storage", f"sqlite:///{tmp_path}/study.db"]
+    assert main([*NB201, *more, "--budget", "8", "--out", str(tmp_path / "first")]) == 0
+    before = rows(tmp_path / "first")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "first").rename(tmp_path / "kept" / "second")
+    assert main(["--resume", "--quiet", "--budget", "11", "--out", str(tmp_path / "kept" / "second")]) == 0
+    assert rows(tmp_path / "kept" / "second")[:8] == before and len(rows(tmp_path / "kept" / "second")) == 11
+
+
+def test_a_run_in_the_working_folder_goes_on_elsewhere(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert main([*NB201, "--budget", "8", "--out", "."]) == 0
+    before = rows(here)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--resume", "--quiet", "--budget", "10", "--out", "here"]) == 0
+    monkeypatch.chdir(here)
+    assert main(["--resume", "--quiet", "--budget", "11", "--out", "."]) == 0
+    assert rows(here)[:8] == before and len(rows(here)) == 11
+
+
+def test_a_journal_whose_study_bears_the_name_of_the_folder_goes_on(tmp_path):
+    before, journal = finished(tmp_path / "r")
+    old = unsealed(journal.read_bytes()).replace(b'"study_name":"search"', b'"study_name":"r/seed-0"')
+    journal.write_bytes(old)
+    assert b"r/seed-0" in old
+    assert main(["--resume", "--quiet", "--budget", "14", "--out", str(tmp_path / "r")]) == 0
+    assert rows(tmp_path / "r")[:12] == before and len(rows(tmp_path / "r")) == 14
+    assert repair(journal) is None and journal.read_bytes().count(b"study_name") == 1
