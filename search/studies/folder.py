@@ -71,7 +71,6 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 TRIALS, SUMMARY, JOURNAL, CONFIGURATION = "trials.jsonl", "summary.json", "journal.log", "run.json"
-STUDY = "search"  # what the one study of a journal is called
 
 
 def plain(thing: Any) -> Any:

@@ -24,9 +24,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import UserError
 from search.optuna_tools import code_of, distributions, params_of, quiet
 from search.spaces import Seen, Space
+from search.studies import STUDY
 from search.studies.claims import alive, identity
 from search.studies.evaluate import Outcome
-from search.studies.folder import STUDY
 
 EXTERNAL = "external"
 ORPHAN_SECONDS = 3.0
