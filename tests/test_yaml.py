@@ -124,3 +124,26 @@ def test_deepspeed_files_shard_what_their_names_say():
 def test_the_folder_does_not_shadow_pyyaml():
     assert not list(FOLDER.glob("*.py"))
     assert Path(yaml.__file__).parent != FOLDER
+
+
+def test_a_share_of_steps_is_a_warm_up_with_every_transformers_we_admit():
+    """Before transformers 5, warmup_steps: 0.1 was compared with the step number: no warm-up, without a word."""
+    import tomllib
+
+    from transformers import TrainingArguments
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lowest = [w for extra in ("train", "nano") for w in extras[extra] if w.startswith("transformers")]
+    assert lowest == ["transformers>=5.0,<6"] * 2
+    shares = {n: s["warmup_steps"] for n, s in SETTINGS.items() if 0 < s.get("warmup_steps", 0) < 1}
+    assert len(shares) >= 10 and set(shares.values()) == {0.1}
+    arguments = TrainingArguments(output_dir="out/never-written", warmup_steps=0.1, use_cpu=True, report_to=[])
+    assert arguments.get_warmup_steps(1000) == 100
+
+
+def test_files_say_what_their_models_cannot_do():
+    tiny = (FOLDER / "lmsearcher_tiny_chat.yaml").read_text()
+    assert "mode=generate" not in tiny.split("# Limits")[0], "20 of 20 questions fell back"
+    assert "shuffled" in tiny and "shuffled" in (ROOT / "recipes" / "search" / "demo.yaml").read_text()
+    assert "encoding=domain" in (FOLDER / "lmsearcher_8b_ft_chat.yaml").read_text()
+    assert "Table 2" in (ROOT / "recipes" / "search" / "hat.yaml").read_text().splitlines()[0]

@@ -1,0 +1,104 @@
+"""Data recipes (recipes/data/*.yaml): reading and checking them, and what stands in for sources that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.errors import UserError, did_you_mean
+
+BUILDERS = {
+    name: f"data_builders.{name}:make_source" for name in ("nb101", "nb201", "nb301", "nbasr", "graph", "hpo", "table")
+}
+BUILDERS["synthetic"] = "data_builders.prior.text_rows:make_source"
+HOW_TO_GET = {
+    "nb101": "nasbench_only108.tfrecord (499 MB) from storage.googleapis.com/nasbench",
+    "nb301": "the runs (results_*.json) from figshare 13246952, unpacked into a folder",
+    "nbasr": "nb-asr-e40-*.pickle from the releases of github.com/SamsungLabs/nb-asr, in a folder",
+}
+SHARED = (
+    "samples",
+    "seed",
+    "format",
+    "history",
+    "candidates",
+    "candidate_kind",
+    "order",
+    "no_pruning",
+    "p_decision",
+    "p_option",
+    "small",
+    "direct",
+    "shuffle_scores",
+    "encoding",
+)
+
+
+def read_recipe(path: str | Path) -> dict[str, dict[str, Any]]:
+    """{set name: its settings, the common ones filled in}, checked."""
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(p.name for p in Path("recipes/data").glob("*.yaml"))
+        raise did_you_mean("recipe", str(path), [f"recipes/data/{k}" for k in known])
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"{path} is not YAML ({str(error).splitlines()[0]}) - see recipes/data for examples - correct it"
+        ) from error
+    if not isinstance(recipe, dict) or set(recipe) - {"common", "sets"} or not isinstance(recipe.get("sets"), dict):
+        raise UserError(
+            f"{path} must hold 'sets' and may hold 'common' - it has"
+            f" {sorted(recipe) if isinstance(recipe, dict) else recipe!r} - correct it"
+        )
+    sets = {name: {**(recipe.get("common") or {}), **settings} for name, settings in recipe["sets"].items()}
+    for name, settings in sets.items():
+        builders = settings.get("of", {}) if settings.get("builder") == "mixed" else [settings.get("builder")]
+        if not builders:
+            raise UserError(f"set '{name}' is mixed of nothing - 'of: {{builder: weight}}' is needed - add it")
+        for builder in builders:
+            if builder not in BUILDERS:
+                raise did_you_mean(f"builder of set '{name}'", str(builder), BUILDERS)
+    return sets
+
+
+def builders_of(settings: Mapping[str, Any]) -> list[str]:
+    """The builders a set needs."""
+    return list(settings["of"]) if settings["builder"] == "mixed" else [settings["builder"]]
+
+
+def missing_sources(sets: Mapping[str, Mapping[str, Any]], sources: Mapping[str, str]) -> dict[str, str]:
+    """{builder: what to get} for sources that a set needs and that are not given; UserError for one given that does not
+    exist.
+    """
+    for name, path in sources.items():
+        if name not in BUILDERS:
+            raise did_you_mean("source", name, BUILDERS)
+        if not Path(path).exists():
+            raise UserError(
+                f"source {name}={path} does not exist - {HOW_TO_GET.get(name, 'a file or folder')} is needed - correct"
+                " the path"
+            )
+    needed = {b for settings in sets.values() for b in builders_of(settings)}
+    return {b: HOW_TO_GET[b] for b in sorted(needed & set(HOW_TO_GET)) if b not in sources}
+
+
+def substituted(sets: Mapping[str, dict[str, Any]], missing: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The sets with synthetic rows in place of missing sources, under the name synthetic_for_NAME."""
+    out = {}
+    for place, (name, settings) in enumerate(sets.items(), start=1):
+        lost = [b for b in builders_of(settings) if b in missing]
+        if lost:  # two sets of one seed would otherwise get the same synthetic rows
+            settings = {**settings, "seed": settings.get("seed", 0) + 1_000_003 * place}
+        if not lost:
+            out[name] = settings
+        elif settings["builder"] == "mixed":
+            weights = {b: w for b, w in settings["of"].items() if b not in lost}
+            weights["synthetic"] = weights.get("synthetic", 0) + sum(settings["of"][b] for b in lost)
+            out[f"synthetic_for_{name}"] = {**settings, "of": weights}
+        else:
+            out[f"synthetic_for_{name}"] = {k: v for k, v in settings.items() if k in SHARED} | {"builder": "synthetic"}
+    return out
