@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from data_builders.arms import next_lines
-from data_builders.options import add_arguments, run_builder
+from data_builders.options import REGISTRY_HELP, add_arguments, run_builder
 from data_builders.recipes import BUILDERS, SHARED, missing_sources, read_recipe, substituted
 from data_builders.rows.batch import Source
 from data_builders.rows.mixing import MixedSource
@@ -59,9 +59,8 @@ def set_arguments(name: str, settings: Mapping[str, Any], args: argparse.Namespa
         str(Path(args.folder) / f"{name}.jsonl"),
         "--workers",
         str(args.workers),
-        "--registry",
-        args.registry,
     ]
+    words += [] if args.registry is None else ["--registry", args.registry]
     for key in SHARED:
         if key in settings:
             flag, value = f"--{key.replace('_', '-')}", settings[key]
@@ -99,9 +98,7 @@ def main() -> int:
         "--samples", type=int, default=None, help="rows of every set, instead of the recipe's numbers (to try it out)"
     )
     parser.add_argument("--folder", default="data", help="where the rows go (default data)")
-    parser.add_argument(
-        "--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone"
-    )
+    parser.add_argument("--registry", default=None, help=REGISTRY_HELP)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 from collections import Counter, defaultdict
@@ -27,6 +26,7 @@ from data_builders.checks.origins import held_out_tables, truth_of
 from data_builders.checks.rules import RULES, Expectation, Finding, check_row, leaking_origins
 from data_builders.checks.tokens import token_lengths
 from data_builders.options import ORDERS
+from data_builders.parallel import in_order
 from data_builders.rows.writing import meta_path, truth_path
 from search.errors import UserError, cli
 from search.prompts.formats import Format, get_format
@@ -84,34 +84,31 @@ def _start(expected: Expectation) -> None:
     _expected = expected
 
 
-def _check_chunk(chunk: tuple[int, list[bytes]]) -> list[Finding]:
-    first, lines = chunk
+def _check_chunk(chunk: tuple[Path, int, int, int]) -> list[Finding]:
+    path, first, offset, size = chunk
+    assert _expected is not None
+    with open(path, "rb") as handle:
+        handle.seek(offset)
+        lines = handle.read(size).splitlines(keepends=True)
     return [check_row(line, first + i, _expected) for i, line in enumerate(lines)]
 
 
-def _chunks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+def _chunks(path: Path) -> Iterator[tuple[Path, int, int, int]]:
+    """(path, first row, where it begins, bytes) of CHUNK rows at a time."""
     with open(path, "rb") as handle:
-        first = 0
-        while lines := list(islice(handle, CHUNK)):
-            yield first, lines
-            first += len(lines)
+        first = offset = 0
+        while lengths := [len(line) for line in islice(handle, CHUNK)]:
+            yield path, first, offset, sum(lengths)
+            first, offset = first + len(lengths), offset + sum(lengths)
 
 
 def findings(path: Path, expected: Expectation, workers: int, progress: bool) -> Iterator[Finding]:
     """The finding of every row, in order."""
-    bar = tqdm(unit="row", unit_scale=True, desc=f"check {path.name}", disable=not progress)
-    if workers <= 1 or not sys.platform.startswith("linux"):
-        _start(expected)
-        results: Any = map(_check_chunk, _chunks(path))
-        for found in results:
+    workers = workers if sys.platform.startswith("linux") else 1  # tables reach the processes by forking alone
+    with tqdm(unit="row", unit_scale=True, desc=f"check {path.name}", disable=not progress) as bar:
+        for found in in_order(_check_chunk, _chunks(path), workers, _start, (expected,)):
             bar.update(len(found))
             yield from found
-    else:
-        with multiprocessing.get_context("fork").Pool(workers, _start, (expected,)) as pool:
-            for found in pool.imap(_check_chunk, _chunks(path)):
-                bar.update(len(found))
-                yield from found
-    bar.close()
 
 
 def check_file(path: Path, args: argparse.Namespace) -> dict[str, Any]:

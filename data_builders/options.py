@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_builders.registry import register
+from data_builders.registry import DEFAULT, check_registry, enter
 from data_builders.rows.batch import Source
 from data_builders.rows.sampling import RowShape
 from data_builders.rows.writing import Job, meta_path, write_rows
@@ -17,6 +17,9 @@ from search.errors import UserError
 from search.prompts import FORMATS, get_format
 
 NEXT_STEP = "next: llamafactory-cli train yaml/lmsearcher_tiny.yaml"
+REGISTRY_HELP = (
+    f"LLaMA-Factory's list of data sets, 'none' to leave it alone (default {DEFAULT}, for rows below data/ only)"
+)
 ORDERS = ("format", "random", "ascending", "descending")
 
 
@@ -47,7 +50,7 @@ def add_output_arguments(
     add("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
     add("--out", default=None, help=f"JSONL file (default data/{name}.jsonl)")
     add("--name", default=None, help="name in dataset_info.json (default: the file's name)")
-    add("--registry", default="dataset_info.json", help="LLaMA-Factory's list of data sets; 'none' to leave it alone")
+    add("--registry", default=None, help=REGISTRY_HELP)
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes; the bytes do not depend on it")
     add("--format", default=prompt_format, help=f"prompt format: {', '.join(FORMATS)} (default {prompt_format})")
     add("--quiet", action="store_true", help="no progress bar")
@@ -153,9 +156,8 @@ def run_builder(
     get_format(args.format)
     first, last = shard_rows(args.samples, args.shard)
     shape = row_shape(args)
-    out = Path(args.out or f"data/{name}.jsonl")
-    if out.suffix != ".jsonl":
-        raise UserError(f"--out was given '{out}' - rows are JSON lines - give a name that ends in .jsonl")
+    out = rows_path(args.out, name)
+    check_registry(args.registry)
     source = make_source(shape)
     shape_facts = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(shape).items()}
     full = {
@@ -170,16 +172,27 @@ def run_builder(
     try:
         meta = write_rows(job, out, args.workers, progress=not args.quiet)
     except KeyboardInterrupt:
-        print(f"\nstopped: {out} was not written - run the same command again to continue where it stopped", flush=True)
-        return 130
+        return stopped(out)
     report(meta, out)
-    if args.registry != "none":
-        entry = args.name or out.stem
-        register(entry, out, args.registry)
-        print(f"registered as '{entry}' in {args.registry}")
+    if said := enter(args.name or out.stem, out, args.registry):
+        print(said)
     if next_step:
         print(NEXT_STEP)
     return 0
+
+
+def rows_path(out: str | None, name: str) -> Path:
+    """Where rows go: `out`, or data/NAME.jsonl."""
+    path = Path(out or f"data/{name}.jsonl")
+    if path.suffix != ".jsonl":
+        raise UserError(f"--out was given '{path}' - rows are JSON lines - give a name that ends in .jsonl")
+    return path
+
+
+def stopped(out: Path) -> int:
+    """Say after ^C how to go on; the exit code."""
+    print(f"\nstopped: {out} was not written - run the same command again to continue where it stopped", flush=True)
+    return 130
 
 
 def report(meta: dict[str, Any], out: Path) -> None:

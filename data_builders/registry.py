@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from search.errors import UserError
-from search.files import write_atomic
+from search.files import file_lock, write_atomic
 
+DEFAULT, NONE = "dataset_info.json", "none"
 COLUMNS = {
     "prompt": "instruction",
     "query": "input",
@@ -25,7 +25,9 @@ def read_registry(path: str | Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}) - it is a JSON file - choose another") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not JSON ({error}) - LLaMA-Factory reads the same file - repair it or move it away"
         ) from error
@@ -37,21 +39,41 @@ def read_registry(path: str | Path) -> dict[str, Any]:
     return found
 
 
-def register(name: str, rows: str | Path, registry: str | Path = "dataset_info.json") -> bool:
+def check_registry(registry: str | None) -> None:
+    """UserError when `enter` could not register in it, so that nothing is built in vain."""
+    if registry == NONE:
+        return
+    path = Path(registry or DEFAULT)
+    if not path.resolve().parent.is_dir() or not os.access(path.resolve().parent, os.W_OK):
+        raise UserError(
+            f"--registry was given '{path}' - its folder must exist and be writable - make it, or give '{NONE}'"
+        )
+    read_registry(path)
+
+
+def enter(name: str, rows: str | Path, registry: str | None) -> str:
+    """Register rows where that is meant, and the sentence that says so.
+
+    registry: a file; 'none' to leave all alone; None: dataset_info.json, but only for rows below the data/ beside it.
+    """
+    if registry == NONE:
+        return ""
+    if registry is None and Path(os.path.relpath(rows)).parts[0] != "data":
+        return f"not registered, as {rows} is not below data/ - to register it, add --registry {DEFAULT}"
+    register(name, rows, registry or DEFAULT)
+    return f"registered as '{name}' in {registry or DEFAULT}"
+
+
+def register(name: str, rows: str | Path, registry: str | Path = DEFAULT) -> bool:
     """Enter the rows file under `name`; returns whether anything changed. Other entries stay as they are."""
     registry = Path(registry)
-    file_name = Path(os.path.relpath(Path(rows).resolve(), registry.resolve().parent))
-    entry = {"file_name": file_name.as_posix(), "columns": COLUMNS}
-    if file_name.parts[0] == os.pardir:
-        entry["file_name"] = str(Path(rows).resolve())
-    folder = os.open(registry.resolve().parent, os.O_RDONLY)  # the lock of the folder: no lock file is left behind
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    file_name = Path(os.path.relpath(rows, registry.absolute().parent))
+    outside = file_name.parts[0] == os.pardir
+    entry = {"file_name": str(Path(rows).resolve()) if outside else file_name.as_posix(), "columns": COLUMNS}
+    with file_lock(registry.resolve().parent):
         entries = read_registry(registry)
         if entries.get(name) == entry:
             return False
         entries[name] = entry
         write_atomic(registry, json.dumps(entries, indent=2) + "\n")
-    finally:
-        os.close(folder)
     return True

@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+from collections import Counter
 from contextlib import ExitStack
-from pathlib import Path
 
-from data_builders.options import add_output_arguments, add_sampling_arguments, run_builder
-from data_builders.prior.nano_rows import ANSWER_CANDIDATES, recipe_hash, stream, tokens_of
+from tqdm import tqdm
+
+from data_builders.options import add_output_arguments, add_sampling_arguments, rows_path, run_builder, stopped
+from data_builders.prior.nano_rows import ANSWER_CANDIDATES, BLOCK, recipe_hash, stream, tokens_of
 from data_builders.prior.text_rows import GROUP, make_source
-from data_builders.registry import register
+from data_builders.registry import check_registry, enter
+from data_builders.rows.work import open_work
 from search.errors import UserError, cli
-from search.files import open_atomic, sha256, write_atomic
+from search.files import write_atomic
 from search.prompts import FORMATS, format_hash, get_format
 
 BLOCK_FORMATS = (
@@ -84,18 +88,7 @@ def _check(args: argparse.Namespace) -> None:
 def write_blocks(args: argparse.Namespace) -> int:
     """Rows of the nano formats: write, register, say what they are."""
     options = {"format": args.format, "per_history": args.per_history, "answers": args.answers}
-    out = Path(args.out or "data/synthetic.jsonl")
-    answers = out.with_name(f"{out.stem}_answers.jsonl")
-    with ExitStack() as files:
-        main_file = files.enter_context(open_atomic(out))
-        answer_file = files.enter_context(open_atomic(answers)) if args.answers else main_file
-        for text in stream(args.seed, args.samples, args.workers, args.curriculum, options):
-            for line in text.splitlines(keepends=True):
-                if not args.answers or VALUE_ANSWER.search(line):
-                    main_file.write(line)
-                elif len(tokens_of(line)) <= LONGEST_ANSWER_ROW:
-                    answer_file.write(line)
-    facts = {
+    plan = {
         "builder": "synthetic",
         "samples": args.samples,
         "seed": args.seed,
@@ -103,23 +96,53 @@ def write_blocks(args: argparse.Namespace) -> int:
         **options,
         "format_hash": format_hash(args.format),
         "recipe": recipe_hash(),
-        "sha256": sha256(out),
-        "source": "synthetic prior, no real table",
     }
-    write_atomic(out.with_suffix(".meta.json"), json.dumps(facts, indent=1) + "\n")
-    if args.registry != "none":
-        register(args.name or out.stem, out, args.registry)
+    out = rows_path(args.out, "synthetic")
+    check_registry(args.registry)
+    answers, meta = out.with_name(f"{out.stem}_answers.jsonl"), out.with_suffix(".meta.json")
+    targets = [out, meta, answers] if args.answers else [out, meta]
+    with open_work(out, targets, ("rows", "answers"), plan) as work:
+        with ExitStack() as files, tqdm(total=args.samples, unit="row", desc=out.name, disable=args.quiet) as bar:
+            first = block = work.resume(0, files)
+            bar.update(work.counts["rows"])
+            for text in stream(args.seed, args.samples, args.workers, args.curriculum, options, first):
+                parts = _parted(text, args.answers > 0)
+                if block == first:
+                    work.check_space(args.samples / BLOCK - block, parts, out)
+                work.add(block, parts, Counter(rows=text.count("\n")))
+                block += 1
+                bar.update(text.count("\n"))
+        facts = {**plan, "sha256": work.digest.hexdigest(), "source": "synthetic prior, no real table"}
+        out.unlink(missing_ok=True)
         if args.answers:
-            register(f"{args.name or out.stem}_answers", answers, args.registry)
+            os.replace(work.parts[1], answers)
+        write_atomic(meta, json.dumps(facts, indent=1) + "\n")
+        os.replace(work.parts[0], out)
     print(f"{out}: {args.samples} rows, {out.stat().st_size / 1e6:.1f} MB, recipe {facts['recipe']}")
+    name = args.name or out.stem
+    for entry, path in ((name, out), (f"{name}_answers", answers))[: 2 if args.answers else 1]:
+        if said := enter(entry, path, args.registry):
+            print(said)
     return 0
+
+
+def _parted(text: str, answers: bool) -> tuple[bytes, bytes]:
+    """(rows, answer rows that are short enough) of a block's lines; without answers all are rows."""
+    if not answers:
+        return text.encode(), b""
+    lines = text.splitlines(keepends=True)
+    short = (x for x in lines if not VALUE_ANSWER.search(x) and len(tokens_of(x)) <= LONGEST_ANSWER_ROW)
+    return "".join(x for x in lines if VALUE_ANSWER.search(x)).encode(), "".join(short).encode()
 
 
 def main() -> int:
     """The command line."""
     args = parse()
     if args.format in BLOCK_FORMATS:
-        return write_blocks(args)
+        try:
+            return write_blocks(args)
+        except KeyboardInterrupt:
+            return stopped(rows_path(args.out, "synthetic"))
     return run_builder(
         args,
         "synthetic",

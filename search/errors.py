@@ -10,6 +10,14 @@ from collections.abc import Callable, Iterable
 class UserError(Exception):
     """Wrong use. The message reads: what was given - what is allowed - what to do."""
 
+    code = 2
+
+
+class WorkLost(UserError):
+    """Right use, but the machine gave out (a worker process was killed, memory ran out); the same command goes on."""
+
+    code = 1
+
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for an unknown `name` of some `kind`, with the closest known names first."""
@@ -20,12 +28,12 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def cli(main: Callable[[], int | None]) -> None:
-    """Run a command line: 0 done, 2 wrong use (one sentence, no traceback), 1 anything else."""
+    """Run a command line: 0 done, 2 wrong use, 1 lost work (one sentence, no traceback) or anything else."""
     try:
         code = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.code) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None

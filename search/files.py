@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,16 +13,23 @@ from typing import IO
 
 from search.errors import UserError
 
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # neither exists everywhere
+_KEPT_OF_NAME = 80  # characters; a temporary name must not be longer than the file system allows
+
 
 @contextmanager
 def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Open `path` for writing; it appears (or is replaced) only if the block ends without an error."""
+    """Open `path` for writing; it appears (or is replaced) only if the block ends without an error.
+
+    The temporary name cannot be guessed and is never one that somebody else has made, be it a link. mode: "w" (UTF-8
+    with line feeds) or "wb".
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    temporary = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(8)}.tmp")
+    text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode, **text) as handle:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o666), mode, **text) as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -55,23 +64,68 @@ def cache_folder() -> Path:
     return Path(os.environ.get("LMSEARCHER_CACHE") or Path.home() / ".cache" / "lmsearcher")
 
 
+def read_own(path: str | Path) -> bytes:
+    """The content of a regular file that nobody else could have written: it is ours or root's, and no link.
+
+    Raises PermissionError where that cannot be said, any other OSError where it cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))  # a pipe must not hold us up
+    with open(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or not _ours(found):
+            raise PermissionError(f"{path} is not a file of this user alone")
+        return file.read()
+
+
+def check_own(folder: Path) -> Path:
+    """The folder, which must be a real one of this user (or root) that not everybody can write to; else UserError."""
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode) or not _ours(found):
+        raise UserError(
+            f"{folder} is a link, belongs to another user or can be written by everybody - what is read from it could"
+            " be anybody's - set LMSEARCHER_CACHE to a folder of your own"
+        )
+    return folder
+
+
+def _ours(found: os.stat_result) -> bool:
+    if not hasattr(os, "geteuid"):
+        return True
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH
+
+
 @contextmanager
-def file_lock(path: Path):
-    """Exclusive lock on `path` that the operating system drops when its holder dies, however it dies."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def file_lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Exclusive lock on `path` that the operating system drops when its holder dies, however it dies.
+
+    path: a file, made if missing, or a folder, in which no lock file is left behind. wait: False raises BlockingIOError
+    while somebody else holds the lock.
+    """
+    handle = _open_for_lock(path)
     try:
-        _lock(handle)
+        _lock(handle, wait)
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int) -> None:
+def _open_for_lock(path: Path) -> int:
+    if not path.is_dir():
+        return os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o644)
+    if os.name == "nt":  # folders cannot be opened there
+        return os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    return os.open(path, os.O_RDONLY)
+
+
+def _lock(handle: int, wait: bool) -> None:
     if os.name == "nt":
         import msvcrt
 
-        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError(str(error)) from error
     else:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

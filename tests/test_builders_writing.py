@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ import numpy as np
 import pytest
 
 from data_builders.registry import read_registry, register
-from search.errors import UserError
+from search.errors import UserError, WorkLost
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists children as Linux does")
 TINY = ["--history", "5-20", "--registry", "none", "--quiet"]
 
 
@@ -120,11 +122,15 @@ def started(table, out, tmp_path, samples=60_000):
     words = command("table", *options(table, out, "--samples", samples, "--workers", 2))
     process = subprocess.Popen(words, cwd=tmp_path, env=settings(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     journal = out.with_name(f".{out.name}.work") / "journal"
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 2, process)
+    return process, journal
+
+
+def wait_until(happened, process):
+    deadline = time.monotonic() + 300
+    while not happened():
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
         time.sleep(0.01)
-    return process, journal
 
 
 def visible(folder):
@@ -202,6 +208,134 @@ def test_two_builds_of_one_file_do_not_mix(table, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert second.returncode == 2 and "another process is building" in second.stderr
+
+
+def workers_of(process):
+    """The worker processes of a running builder, forked or spawned."""
+    found = []
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"resource_tracker" not in words:
+            found.append(int(pid))
+    return found
+
+
+@needs_proc
+def test_a_killed_worker_ends_the_build_with_a_sentence_and_the_same_command_goes_on(table, tmp_path):
+    samples, calm = 20_000, tmp_path / "calm.jsonl"
+    assert builder("table", *options(table, calm, "--samples", samples), cwd=tmp_path).returncode == 0
+    out = tmp_path / "rows.jsonl"
+    process, journal = started(table, out, tmp_path, samples)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    text, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and not out.exists()
+    assert errors.decode().startswith("error: a worker process was killed") and errors.count(b"\n") == 1
+    assert journal.read_bytes().count(b"\n") >= 2
+    assert builder("table", *options(table, out, "--samples", samples), cwd=tmp_path).returncode == 0
+    assert out.read_bytes() == calm.read_bytes()
+
+
+@needs_proc
+def test_a_killed_worker_of_the_synthetic_builder_too(tmp_path):
+    words = ["--samples", 3 * 960, "--registry", "none", "--answers", "0.1", "--quiet", "--workers"]
+    assert builder("synthetic", *words, 1, "--out", tmp_path / "calm.jsonl", cwd=tmp_path).returncode == 0
+    out = tmp_path / "rows.jsonl"
+    process = subprocess.Popen(
+        command("synthetic", *words, 2, "--out", out), cwd=tmp_path, env=settings(), stderr=subprocess.PIPE
+    )
+    journal = tmp_path / ".rows.jsonl.work" / "journal"
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 1, process)
+    os.kill(workers_of(process)[-1], signal.SIGKILL)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1 and b"a worker process was killed" in errors and b"Traceback" not in errors
+    assert not out.exists() and journal.exists()
+    assert builder("synthetic", *words, 2, "--out", out, cwd=tmp_path).returncode == 0
+    for name in ("{}.jsonl", "{}_answers.jsonl"):
+        assert (tmp_path / name.format("rows")).read_bytes() == (tmp_path / name.format("calm")).read_bytes()
+
+
+def test_a_full_disk_is_a_sentence_before_the_rows_are_built(table, tmp_path, monkeypatch):
+    """The room is measured after the first task, not after the last."""
+    from data_builders import table as module
+
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+    words = options(table, tmp_path / "rows.jsonl", "--samples", 50_000, "--workers", 1)
+    monkeypatch.setattr(sys, "argv", ["table", *map(str, words)])
+    with pytest.raises(WorkLost, match=r"needs about 0\.\d GB more - 0\.0 GB are free"):
+        module.main()
+    assert visible(tmp_path) == [] and not (tmp_path / ".rows.jsonl.work" / "journal").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of processes as Unix has them")
+def test_a_disk_that_fills_up_on_the_way_keeps_what_is_finished(table, tmp_path):
+    import resource
+
+    def no_more_than_a_megabyte():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    out = tmp_path / "rows.jsonl"
+    words = command("table", *options(table, out, "--samples", 6000, "--workers", 1))
+    done = subprocess.run(
+        words, cwd=tmp_path, env=settings(), capture_output=True, text=True, preexec_fn=no_more_than_a_megabyte
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"error: cannot write {out}") and "run the same command again" in done.stderr
+    assert builder("table", *options(table, out, "--samples", 6000), cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("place", ["folder", "blocked", "long", "truth"])
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_built(table, tmp_path, place, monkeypatch):
+    from data_builders import table as module
+
+    out = {
+        "folder": tmp_path / "rows.jsonl",
+        "blocked": table / "rows.jsonl",
+        "long": tmp_path / ("n" * 249 + ".jsonl"),
+        "truth": tmp_path / "rows.jsonl",
+    }[place]
+    if place in ("folder", "truth"):
+        out.with_suffix(".jsonl" if place == "folder" else ".truth.npy").mkdir()
+    monkeypatch.setattr("data_builders.rows.writing.in_order", lambda *a: pytest.fail("rows were built"))
+    monkeypatch.setattr(sys, "argv", ["table", *map(str, options(table, out, "--samples", 10))])
+    with pytest.raises(UserError, match="choose another --out"):
+        module.main()
+
+
+@pytest.mark.parametrize("content", [None, "{not json", "[1]", "folder", "[" * 100_000])
+def test_a_registry_that_cannot_be_used_is_refused_before_anything_is_built(table, tmp_path, content, monkeypatch):
+    from data_builders import table as module
+
+    registry = tmp_path / "none" / "info.json" if content is None else tmp_path / "info.json"
+    if content == "folder":
+        registry.mkdir()
+    elif content is not None:
+        registry.write_text(content)
+    monkeypatch.setattr(module, "make_source", lambda *a, **k: pytest.fail("the table was read"))
+    words = options(table, tmp_path / "rows.jsonl", "--samples", 10, "--registry", registry)
+    monkeypatch.setattr(sys, "argv", ["table", *map(str, words)])
+    with pytest.raises(UserError):
+        module.main()
+
+
+def test_rows_outside_data_are_registered_on_request_only(table, tmp_path, monkeypatch, capsys):
+    from data_builders import table as module
+
+    monkeypatch.chdir(tmp_path)
+    before = '{"mine": {"file_name": "x.json"}}'
+    Path("dataset_info.json").write_text(before)
+
+    def build(*words):
+        always = ["--source", table, "--metric", "acc", "--samples", 4, "--history", "5-8", "--quiet", "--workers", 1]
+        monkeypatch.setattr(sys, "argv", ["table", *map(str, [*always, *words])])
+        assert module.main() == 0
+        return capsys.readouterr().out
+
+    assert "to register it, add --registry dataset_info.json" in build("--out", tmp_path / "else" / "rows.jsonl")
+    assert Path("dataset_info.json").read_text() == before
+    assert "registered as 'mine_too'" in build("--out", tmp_path / "data" / "mine_too.jsonl")
+    assert read_registry("dataset_info.json")["mine_too"]["file_name"] == "data/mine_too.jsonl"
+    build("--out", tmp_path / "else" / "asked.jsonl", "--registry", "dataset_info.json")
+    assert read_registry("dataset_info.json")["asked"]["file_name"] == "else/asked.jsonl"
 
 
 def test_registry_is_updated_once_and_keeps_what_it_has(tmp_path):

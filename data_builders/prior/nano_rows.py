@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import re
 from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
+from data_builders.parallel import in_order
 from data_builders.prior.trajectories import Question, sample_question
 from search.prompts.evidence import Evidence, gather
 from search.prompts.nano import NANO, SHIFTS, TOKEN, code_text, value_bins, value_lines, value_scores
@@ -78,21 +78,15 @@ def _block_lines(block: int, seed: int, blocks: int, curriculum: bool, options: 
     return "".join(json.dumps(row) + "\n" for row in rows(seed, block, easy=easy, **options))
 
 
-def stream(seed: int, samples: int, workers: int, curriculum: bool, options: dict) -> Iterator[str]:
-    """JSON lines of all rows, block by block in order."""
+def stream(
+    seed: int, samples: int, workers: int, curriculum: bool, options: dict, first_block: int = 0
+) -> Iterator[str]:
+    """JSON lines of all rows from a block on, block by block in order."""
     blocks = -(-samples // BLOCK)
     make = partial(_block_lines, seed=seed, blocks=blocks, curriculum=curriculum, options=options)
-    if workers <= 1 or blocks == 1:
-        texts: Iterator[str] = map(make, range(blocks))
-        yield from _cut(texts, samples)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(workers, blocks)) as pool:
-        yield from _cut(pool.imap(make, range(blocks)), samples)
-
-
-def _cut(texts: Iterator[str], samples: int) -> Iterator[str]:
-    left = samples
-    for text in texts:
+    numbers = range(first_block, blocks)
+    left = samples - first_block * BLOCK
+    for text in in_order(make, numbers, min(workers, len(numbers)), method="spawn"):
         lines = text.splitlines(keepends=True)[:left]
         left -= len(lines)
         yield "".join(lines)

@@ -1,32 +1,26 @@
 """Writes rows: in parallel, the same bytes whatever the number of workers, whole or not at all, resumable.
 
-Row r belongs to batch r // 256, and batch b is a function of (seed, b) alone. Finished tasks are appended in order to
-`.NAME.work/` beside the output together with a journal; the files get their names when everything is there. A run that
-was killed continues after the last whole task of its journal.
+Row r belongs to batch r // 256, and batch b is a function of (seed, b) alone. How a killed build goes on:
+`data_builders.rows.work`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import sys
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from tqdm import tqdm
 
+from data_builders.parallel import in_order
 from data_builders.rows.batch import RowBatch, Source, direct_format, told_format
-from search.errors import UserError
+from data_builders.rows.work import Work, open_work
 from search.files import write_atomic
 from search.prompts.bulk import escaped, render_inputs
 from search.prompts.formats import Format, format_hash, get_format
@@ -116,90 +110,12 @@ _worker: tuple[Job, Format] | None = None
 
 def _start_worker(job: Job) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker = (job, job.text_format())
 
 
 def _run_task(task: int) -> tuple[bytes, bytes, Counter]:
+    assert _worker is not None
     return task_lines(*_worker, task)
-
-
-def _results(job: Job, tasks: range, workers: int) -> Iterator[tuple[bytes, bytes, Counter]]:
-    """Results of the tasks in order; at most two unfinished tasks a worker, so that memory stays flat."""
-    if workers <= 1 or len(tasks) <= 1:
-        fmt = job.text_format()
-        yield from (task_lines(job, fmt, task) for task in tasks)
-        return
-    context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
-    with context.Pool(min(workers, len(tasks)), _start_worker, (job,)) as pool:
-        waiting: deque = deque()
-        for task in tasks:
-            waiting.append(pool.apply_async(_run_task, (task,)))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().get()
-        while waiting:
-            yield waiting.popleft().get()
-        pool.close()
-        pool.join()  # so that their times count as ours
-
-
-class Work:
-    """The hidden folder of a build in progress: rows, truth and a journal with one line per finished task."""
-
-    def __init__(self, out: Path, plan: dict[str, Any]):
-        self.folder = out.with_name(f".{out.name}.work")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.folder / "lock", "w")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another process is building {out} - one at a time can - wait for it or choose another --out"
-            ) from None
-        self.rows, self.truth, self.journal = (self.folder / n for n in ("rows", "truth", "journal"))
-        kept = self.folder / "plan.json"
-        text = json.dumps(plan, sort_keys=True)
-        if not kept.exists() or kept.read_text() != text:
-            for path in (self.rows, self.truth, self.journal):
-                path.unlink(missing_ok=True)
-            write_atomic(kept, text)
-
-    def resume(self, first_task: int) -> tuple[int, Counter, Any]:
-        """(next task, counts so far, hash so far) after dropping whatever is not whole; the files end exactly there."""
-        task, ends, counts, digest = first_task, [0, 0], Counter(), hashlib.sha256()
-        good = []
-        if self.journal.exists() and self.rows.exists() and self.truth.exists():
-            with open(self.rows, "rb") as rows, open(self.truth, "rb") as truth:
-                for line in self.journal.read_bytes().splitlines(keepends=True):
-                    entry = _journal_entry(line)
-                    if entry is None or entry["task"] != task:
-                        break
-                    blocks = rows.read(entry["bytes"][0]), truth.read(entry["bytes"][1])
-                    if [crc32(b) for b in blocks] != entry["crc"]:
-                        break
-                    digest.update(blocks[0])
-                    counts.update(entry["counts"])
-                    ends = [e + len(b) for e, b in zip(ends, blocks)]
-                    good.append(line)
-                    task += 1
-        write_atomic(self.journal, b"".join(good))
-        for path, end in zip((self.rows, self.truth), ends):
-            with open(path, "ab") as handle:
-                handle.truncate(end)
-        return task, counts, digest
-
-    def close(self, remove: bool) -> None:
-        """Give the lock back; remove the folder when its files have got their names."""
-        self.lock.close()
-        if remove:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _journal_entry(line: bytes) -> dict[str, Any] | None:
-    try:
-        return json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
-        return None
 
 
 def write_rows(job: Job, out: str | Path, workers: int, progress: bool = True) -> dict[str, Any]:
@@ -216,55 +132,40 @@ def write_rows(job: Job, out: str | Path, workers: int, progress: bool = True) -
         "seed": job.seed,
     }
     plan["origins"] = job.source.origins
-    work = Work(out, plan)
-    done = False
-    try:
-        tasks = range(job.first // TASK, (job.last - 1) // TASK + 1)
-        task, counts, digest = work.resume(tasks.start)
-        with open(work.rows, "ab") as rows, open(work.truth, "ab") as truth, open(work.journal, "ab") as journal:
-            with tqdm(
-                total=job.last - job.first,
-                initial=counts["rows"],
-                unit="row",
-                unit_scale=True,
-                desc=out.name,
-                disable=not progress,
-            ) as bar:
-                for lines, records, more in _results(job, range(task, tasks.stop), workers):
-                    for handle, block in ((rows, lines), (truth, records)):
-                        handle.write(block)
-                        handle.flush()
-                    entry = {
-                        "task": task,
-                        "bytes": [len(lines), len(records)],
-                        "crc": [crc32(lines), crc32(records)],
-                        "counts": more,
-                    }
-                    journal.write(json.dumps(entry).encode() + b"\n")
-                    journal.flush()
-                    digest.update(lines)
-                    counts.update(more)
-                    task += 1
-                    bar.update(more["rows"])
+    tasks = range(job.first // TASK, (job.last - 1) // TASK + 1)
+    with open_work(out, (out, truth_path(out), meta_path(out)), ("rows", "truth"), plan) as work:
+        with (
+            ExitStack() as files,
+            tqdm(total=job.last - job.first, unit="row", unit_scale=True, desc=out.name, disable=not progress) as bar,
+        ):
+            task = work.resume(tasks.start, files)
+            bar.update(work.counts["rows"])
+            left = range(task, tasks.stop)
+            for lines, records, counts in in_order(_run_task, left, min(workers, len(left)), _start_worker, (job,)):
+                if task == left.start:
+                    work.check_space(
+                        (job.last - job.first - work.counts["rows"]) / counts["rows"], (lines, records), out
+                    )
+                work.add(task, (lines, records), counts)
+                task += 1
+                bar.update(counts["rows"])
         meta = {
             "file": out.name,
-            "bytes": work.rows.stat().st_size,
-            "sha256": digest.hexdigest(),
+            "bytes": work.parts[0].stat().st_size,
+            "sha256": work.digest.hexdigest(),
             **plan,
-            "counts": dict(sorted(counts.items())),
+            "counts": dict(sorted(work.counts.items())),
         }
         _publish(work, job, out, meta)
-        done = True
-        return meta
-    finally:
-        work.close(remove=done)
+    return meta
 
 
 def _publish(work: Work, job: Job, out: Path, meta: dict[str, Any]) -> None:
     """Give the finished files their names: the rows last, so that whoever sees them sees all."""
     header = np.lib.format
+    rows, truth = work.parts
     named = work.folder / "truth.npy"
-    with open(named, "wb") as target, open(work.truth, "rb") as records:
+    with open(named, "wb") as target, open(truth, "rb") as records:
         header.write_array_header_1_0(
             target,
             {"descr": header.dtype_to_descr(job.record), "fortran_order": False, "shape": (job.last - job.first,)},
@@ -273,7 +174,7 @@ def _publish(work: Work, job: Job, out: Path, meta: dict[str, Any]) -> None:
     out.unlink(missing_ok=True)
     os.replace(named, truth_path(out))
     write_atomic(meta_path(out), json.dumps(meta, indent=1) + "\n")
-    os.replace(work.rows, out)
+    os.replace(rows, out)
 
 
 def truth_path(rows: str | Path) -> Path:

@@ -1,7 +1,7 @@
 """Converted tables on disk: one .npz without pickle per source, rebuilt whenever it is missing, damaged or of another
 source.
 
-The folder is LMSEARCHER_CACHE, else ~/.cache/lmsearcher.
+The folder is LMSEARCHER_CACHE, else ~/.cache/lmsearcher. It may be shared: files of other users are not read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from search.errors import UserError
-from search.files import cache_folder, sha256, write_atomic
+from search.files import cache_folder, read_own, sha256, write_atomic
 from search.spaces import Decision, Space
 from search.tables.base import Table
 
@@ -38,10 +38,10 @@ def file_sum(path: str | Path) -> str:
     name = hashlib.sha256(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:24]
     note = cache_folder() / "sums" / name
     try:
-        known = note.read_text().strip()
+        known = read_own(note).decode("ascii").strip()
         if re.fullmatch("[0-9a-f]{64}", known):
             return known
-    except OSError:
+    except (OSError, ValueError):
         pass
     digest = sha256(path)
     _keep(note, digest + "\n")
@@ -69,11 +69,10 @@ def cached(
     """
     label = re.sub(r"[^0-9A-Za-z.-]+", "_", name)
     path = cache_folder() / f"{label}-{hashlib.sha256(f'{FORMAT}|{name}|{key}'.encode()).hexdigest()[:20]}.npz"
-    if path.is_file():
-        try:
-            return _from_bytes(path.read_bytes(), canonical)
-        except Exception:  # any damage at all: build again
-            pass
+    try:
+        return _from_bytes(read_own(path), canonical)
+    except Exception:  # none, another user's, or damaged in any way at all: build it
+        pass
     if note:
         print(note, file=sys.stderr)
     table = build()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.files import cache_folder, write_atomic
+from search.files import cache_folder, read_own, write_atomic
 from search.spaces import nb301
 from search.tables.base import Table
 
@@ -103,11 +103,11 @@ def fit(table: Table, metric: str = "val_acc", members: int = 10, seed: int = 0,
 
 def _stored(folder: Path, members: int, operations: int, xgboost: Any) -> Surrogate | None:
     try:
-        score = json.loads((folder / "held_out.json").read_text())
+        score = json.loads(read_own(folder / "held_out.json"))
         boosters = []
         for k in range(members):
             booster = xgboost.Booster({"nthread": 1})
-            booster.load_model(bytearray((folder / f"member_{k}.ubj").read_bytes()))
+            booster.load_model(bytearray(read_own(folder / f"member_{k}.ubj")))
             boosters.append(booster)
         return Surrogate(tuple(boosters), score, operations)
     except (OSError, ValueError, xgboost.core.XGBoostError):

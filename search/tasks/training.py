@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.errors import UserError
-from search.files import file_lock, write_atomic
+from search.files import check_own, file_lock, write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            check_own(folder)  # of a folder that may hold checkpoints
             stack.enter_context(file_lock(folder / ".lock"))
         except OSError as error:
             why = f"the cache folder {folder} cannot be written ({error.strerror})"

@@ -6,10 +6,11 @@ were made from.
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
-from search.files import cache_folder
+from search.files import cache_folder, check_own
 from search.tasks.hat import corpus as embedded
 from search.tasks.hat import phrases
 from search.tasks.hat.recipe import Recipe
@@ -21,12 +22,16 @@ def root() -> Path:
     return cache_folder() / "hat"
 
 
+def _own(folder: Path) -> Path:
+    return check_own(folder) if os.path.lexists(folder) else folder
+
+
 def corpus_folder(sizes: dict[str, int], merges: int) -> Path:
     """The embedded corpus, generated if this version of its generator has not made it yet."""
     from search.tasks.hat.prepare import embedded_corpus
 
     made_by = [sha256(Path(module.__file__).read_bytes()).hexdigest() for module in (embedded, phrases)]
-    folder = root() / f"corpus-{key(made_by, sizes, merges)}"
+    folder = _own(root() / f"corpus-{key(made_by, sizes, merges)}")
     if not (folder / "corpus.json").exists():
         embedded_corpus(folder, sizes, merges)
     return folder
@@ -34,7 +39,7 @@ def corpus_folder(sizes: dict[str, int], merges: int) -> Path:
 
 def supernet_folder(corpus, recipe: Recipe) -> Path:
     """Where the supernet of this corpus and recipe lies or will lie."""
-    return root() / f"supernet-{key(corpus.about['sha256'], recipe.identity())}"
+    return _own(root() / f"supernet-{key(corpus.about['sha256'], recipe.identity())}")
 
 
 def trained(folder: Path, recipe: Recipe) -> bool:
