@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,7 +45,13 @@ class RawFormat:
 
     name: str
     marked: bool
-    answer: bool = False
+    names_code: ClassVar[bool] = False
+    sort: ClassVar[bool] = False
+    read: ClassVar[None] = None
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        return (self.name,)
 
     def write(self, code: str) -> str:
         """How this format spells a code."""
@@ -75,8 +82,12 @@ class RawFormat:
         return decisions + 3
 
 
-RAW = {"raw_marks": RawFormat("raw_marks", True), "raw_digits": RawFormat("raw_digits", False)}
-FORMATS.update(RAW)  # known to stamps and to the model's tokenizer tests wherever this module was imported
+RAW_MARKS = RawFormat("raw_marks", True)
+RAW_DIGITS = RawFormat("raw_digits", False)
+RAW = {"raw_marks": RAW_MARKS, "raw_digits": RAW_DIGITS}
+FORMATS.update(
+    {f.name: f"benchmarks.raw_history:{f.name.upper()}" for f in RAW.values()}
+)  # known to stamps and to the model's tokenizer tests wherever this module was imported
 
 
 class RawRanker(NanoRanker):

@@ -29,7 +29,7 @@ from data_builders.options import ORDERS
 from data_builders.parallel import in_order
 from data_builders.rows.writing import meta_path, truth_path
 from search.errors import UserError, cli
-from search.prompts.formats import Format, get_format
+from search.prompts.formats import text_format
 
 CHUNK = 512
 SHOWN = 20
@@ -50,11 +50,7 @@ def expectation(rows: Path, meta: dict[str, Any], args: argparse.Namespace) -> E
     """What the file's rows should be, from its meta data and the command line."""
     shape, origins = meta.get("shape", {}), meta.get("origins", [])
     fmt = args.format or meta.get("format", "paper")
-    if type(get_format(fmt)) is not Format:
-        raise UserError(
-            f"rows of format '{fmt}' were given - they show no history that could be looked up - paper, append and"
-            " release rows can be checked"
-        )
+    text_format(fmt)
     truths = [truth_of(o) for o in origins]
     held = held_out_tables(args.held_out)
     origin = value = None

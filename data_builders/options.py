@@ -14,7 +14,8 @@ from data_builders.rows.batch import Source
 from data_builders.rows.sampling import RowShape
 from data_builders.rows.writing import Job, meta_path, write_rows
 from search.errors import UserError
-from search.prompts import FORMATS, get_format
+from search.prompts import FORMATS
+from search.prompts.formats import text_format
 
 NEXT_STEP = "next: llamafactory-cli train yaml/lmsearcher_tiny.yaml"
 REGISTRY_HELP = (
@@ -153,7 +154,7 @@ def run_builder(
             f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed} were given - at least 1, 1 and 0 -"
             " correct them"
         )
-    get_format(args.format)
+    text_format(args.format)
     first, last = shard_rows(args.samples, args.shard)
     shape = row_shape(args)
     out = rows_path(args.out, name)

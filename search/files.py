@@ -13,6 +13,7 @@ from typing import IO
 
 from search.errors import UserError
 
+PROJECT = Path(__file__).resolve().parents[1]  # the checkout: models/, yaml/ and recipes/ lie in it
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # neither exists everywhere
 _KEPT_OF_NAME = 80  # characters; a temporary name must not be longer than the file system allows
 

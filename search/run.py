@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from search.cli.options import DEFAULTS, settings, without_password
-from search.cli.plan import arms_of
 from search.errors import UserError, cli
 from search.threads import wait_asleep
 
@@ -46,6 +45,7 @@ def resume_line(out: Path) -> str:
 def _run_all(given: Mapping[str, Any], out: Path) -> int:
     """All arms, controls and seeds of one command."""
     from search.cli.assemble import Rankers, build_task, complete, reachable
+    from search.cli.plan import arms_of
     from search.files import write_atomic
     from search.studies.claims import own
     from search.studies.folder import CONFIGURATION, check_empty

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"errors", "threads"},
-    {"files"},
+    {"files", "registry"},
     {"spaces"},
     {"optuna_tools"},
     {"prompts", "tables"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"run", "exam", "report", "stamp", "samplers"},
 ]
 FLOOR = {wing: number for number, wings in enumerate(FLOORS) for wing in wings}
-BUILDERS_MAY = {"errors", "files", "threads", "spaces", "prompts", "tables"}
+BUILDERS_MAY = {"errors", "files", "registry", "threads", "spaces", "prompts", "tables"}
 MODULES = [p for package in ("search", "data_builders") for p in sorted((ROOT / package).rglob("*.py"))]
 
 

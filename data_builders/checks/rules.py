@@ -26,8 +26,9 @@ import numpy as np
 from data_builders.checks.origins import Truth, percent_texts
 from data_builders.rows.batch import direct_format, told_format
 from search.errors import UserError
+from search.prompts import Prompt
 from search.prompts.encodings import parse_domain
-from search.prompts.formats import Format, Prompt, get_format
+from search.prompts.formats import TextFormat, text_format
 from search.tables import Table
 
 RULES = ("form", "text", "code", "answer", "argmax", "overlap", "order", "values", "tokens", "duplicate", "held_out")
@@ -54,9 +55,9 @@ class Expectation:
     held_out_origins: frozenset[int] = frozenset()
     index: dict[str, list[tuple[dict[str, int], np.ndarray]]] = field(default_factory=dict)
 
-    def formats(self) -> tuple[Format, Format]:
+    def formats(self) -> tuple[TextFormat, TextFormat]:
         """(the format that reads a row, the format that wrote it)."""
-        fmt = get_format(self.format)
+        fmt = text_format(self.format)
         fmt = told_format(fmt) if self.told else fmt
         return fmt, direct_format(fmt) if self.direct else fmt
 

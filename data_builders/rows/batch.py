@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.prompts.formats import DIRECT_INSTRUCTION, Format
+from search.prompts.formats import DIRECT_INSTRUCTION, TextFormat
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ class Source(Protocol):
         ...
 
 
-def direct_format(fmt: Format) -> Format:
+def direct_format(fmt: TextFormat) -> TextFormat:
     """The format without a candidate list: the model writes a better code itself (the paper's 'w/o task
     reformulation').
     """
     return replace(fmt, name=f"{fmt.name}-direct", instruction=DIRECT_INSTRUCTION if fmt.instruction else "", middle="")
 
 
-def told_format(fmt: Format) -> Format:
+def told_format(fmt: TextFormat) -> TextFormat:
     """The format with the history in told order, whatever its own order is."""
     return replace(fmt, name=f"{fmt.name}-told", sort=False) if fmt.sort else fmt

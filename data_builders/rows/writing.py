@@ -22,8 +22,9 @@ from data_builders.parallel import in_order
 from data_builders.rows.batch import RowBatch, Source, direct_format, told_format
 from data_builders.rows.work import Work, open_work
 from search.files import write_atomic
+from search.prompts import format_hash
 from search.prompts.bulk import escaped, render_inputs
-from search.prompts.formats import Format, format_hash, get_format
+from search.prompts.formats import TextFormat, text_format
 
 BATCH = 256  # rows; part of the data's identity, never change it for speed
 TASK = 1024  # rows a worker hands back at once
@@ -51,14 +52,14 @@ class Job:
         """One row of the truth file: index into `origins` and the candidates' true values, NaN-padded."""
         return np.dtype([("origin", "<u2"), ("value", "<f8", (self.most_candidates,))])
 
-    def text_format(self) -> Format:
+    def text_format(self) -> TextFormat:
         """The prompt format with the job's variations applied."""
-        fmt = get_format(self.format)
+        fmt = text_format(self.format)
         fmt = told_format(fmt) if self.told else fmt
         return direct_format(fmt) if self.direct else fmt
 
 
-def batch_lines(job: Job, fmt: Format, number: int) -> tuple[bytes, bytes, Counter]:
+def batch_lines(job: Job, fmt: TextFormat, number: int) -> tuple[bytes, bytes, Counter]:
     """(JSON lines, truth records, counts) of the job's part of one batch."""
     batch = job.source.batch(np.random.default_rng([job.seed, number]), BATCH)
     batch = batch.take(slice(max(0, job.first - number * BATCH), job.last - number * BATCH))
@@ -95,7 +96,7 @@ def without_candidates(batch: RowBatch) -> RowBatch:
     )
 
 
-def task_lines(job: Job, fmt: Format, task: int) -> tuple[bytes, bytes, Counter]:
+def task_lines(job: Job, fmt: TextFormat, task: int) -> tuple[bytes, bytes, Counter]:
     """The same for a task of TASK rows."""
     low, high = max(job.first, task * TASK), min(job.last, (task + 1) * TASK)
     parts = [batch_lines(job, fmt, number) for number in range(low // BATCH, (high - 1) // BATCH + 1)]
@@ -105,7 +106,7 @@ def task_lines(job: Job, fmt: Format, task: int) -> tuple[bytes, bytes, Counter]
     return b"".join(p[0] for p in parts), b"".join(p[1] for p in parts), counts
 
 
-_worker: tuple[Job, Format] | None = None
+_worker: tuple[Job, TextFormat] | None = None
 
 
 def _start_worker(job: Job) -> None:

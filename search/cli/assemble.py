@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError
-from search.rankers import Context, Ranker, default_ranker, make_ranker
+from search.rankers import Context, Ranker, default_ranker, make_ranker, ranker_class
 from search.rankers.control import controlled
 from search.rankers.replay import TRANSCRIPT, transcript_line
 from search.spaces import Seen
@@ -17,8 +17,6 @@ from search.strategies.base import Suggestion
 from search.studies.folder import append
 from search.studies.study import Study
 from search.tasks import Task, load_task
-
-SHARED_BETWEEN_SEEDS = ("nano", "chat", "endpoint")
 
 
 def build_task(settings: Mapping[str, Any]) -> Task:
@@ -64,7 +62,7 @@ class Rankers:
     def get(self, spec: str, seed: int, prompt_format: str | None) -> Ranker:
         oracle = (lambda code: signed(self.task, code)) if self.task.table is not None else None
         context = Context(self.task.space, seed, prompt_format, oracle)
-        if spec.partition(":")[0] not in SHARED_BETWEEN_SEEDS:
+        if not ranker_class(spec).shared:
             return make_ranker(spec, context)
         key = (spec, prompt_format)
         if key not in self._kept:
@@ -85,7 +83,7 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def transcript_of(settings: Mapping[str, Any], folder: Path) -> Callable[[Suggestion, list[Seen]], None] | None:
     """Writes what the ranker was asked and answered into the folder; None for rankers whose answers are no news."""
-    if settings["ranker"] in (None, "random", "oracle"):
+    if settings["ranker"] is None or not ranker_class(settings["ranker"]).transcript:
         return None
     return lambda suggestion, history: append(
         folder / TRANSCRIPT, transcript_line(history, suggestion.candidates, suggestion.ranking)

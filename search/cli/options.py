@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError, did_you_mean
-from search.rankers import HISTORY_CONTROLS
+from search.rankers import HISTORY_CONTROLS, RANKERS
 from search.strategies import PROPOSALS, STRATEGIES
 from search.studies.folder import CONFIGURATION, read_object
 
@@ -97,13 +97,13 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--latency-limit", type=float, metavar="MS", help="same as --task-option latency_limit=MS")
     how = p.add_argument_group("how")
-    how.add_argument("--sampler", metavar="NAME", help="lmsearcher (default), random, evolution, local, tpe, gp")
+    how.add_argument("--sampler", metavar="NAME", help=f"{', '.join(STRATEGIES)} (default lmsearcher)")
     how.add_argument(
         "--ranker",
         metavar="SPEC",
         help=(
-            "random, oracle, surrogate, nano, chat:YAML, endpoint:URL#MODEL, replay:PATH (default: nano if it is"
-            " shipped, else surrogate)"
+            f"{', '.join(RANKERS)}; some take an argument: chat:YAML, endpoint:URL#MODEL, replay:PATH"
+            " (default: nano where its model and torch are there, else surrogate)"
         ),
     )
     how.add_argument("--proposal", choices=PROPOSALS, help="where candidates come from (default mixed)")

@@ -1,10 +1,8 @@
 """`python -m search.run --check RECIPE`: what would run, how long, how many tokens; nothing is run or written.
 
-Tokens are counted on prompts rendered from made-up histories, one every eighth of the budget, at 2.5 characters a token
-(what the llama3 tokenizer makes of digit strings; the nano tokenizer makes one token of each character). Time is
-measured where
-that costs next to nothing: one call of a ranker without a model, or of the nano model. Evaluations: the task's
-`seconds` if it has that.
+Tokens are counted on prompts rendered from made-up histories, one every eighth of the budget, at the ranker's
+characters a token. Time is measured where that costs next to nothing: one call of a ranker that runs here.
+Evaluations: the task's `seconds` if it has that.
 """
 
 from __future__ import annotations
@@ -18,14 +16,17 @@ import numpy as np
 
 from search.cli.assemble import Rankers, build_task, complete, reachable
 from search.errors import UserError, did_you_mean
+from search.prompts import get_format
+from search.rankers import ranker_class, usable
 from search.spaces import Seen
+from search.strategies import STRATEGIES
 from search.tasks import Task
+
+OVERHEAD_SECONDS = 0.005  # of a trial beside its evaluation: storage, files, the progress bar
 
 
 def arms_of(given: Mapping[str, Any], task: Any, out: Path):
     """(folder, settings) of everything that is run: the main run or the recipe's arms, then the controls."""
-    from search.cli.assemble import complete
-
     named = given["arms"] or {}
     for name, changes in named.items():
         yield (
@@ -41,22 +42,13 @@ def arms_of(given: Mapping[str, Any], task: Any, out: Path):
 
 def _control(name: str) -> dict[str, Any]:
     """The settings that a control changes: another sampler, or another ranker with the same proposals."""
-    from search.strategies import STRATEGIES
-
     known = [s for s in STRATEGIES if s != "lmsearcher"]
-    rankers = ("random", "oracle", "surrogate")
     if name in known:
         return {"sampler": name, "ranker": None}
-    if name.removesuffix("-ranker") in rankers and name.endswith("-ranker"):
+    rankers = [f"{r}-ranker" for r in usable("control")]
+    if name in rankers:
         return {"sampler": "lmsearcher", "ranker": name.removesuffix("-ranker")}
-    raise did_you_mean("control", name, known + [f"{r}-ranker" for r in rankers])
-
-
-LOCAL = ("random", "oracle", "surrogate", "knn", "gp")
-MEASURED = (*LOCAL, "nano")
-CHARACTERS_A_TOKEN = {"nano": 1.0}
-OVERHEAD_SECONDS = 0.005
-DEFAULT_FORMAT = "paper"
+    raise did_you_mean("control", name, known + rankers)
 
 
 def check_run(given: Mapping[str, Any]) -> str:
@@ -118,14 +110,12 @@ def check_run(given: Mapping[str, Any]) -> str:
 
 def _seconds_a_call(task: Task, arm: Mapping[str, Any]) -> float | None:
     """Seconds one ranking takes at half the budget; None where asking would need a large model or a server."""
-    if arm["ranker"].partition(":")[0] not in MEASURED:
-        return None
+    kind = ranker_class(arm["ranker"])
+    if kind.seconds is not None or not kind.local:
+        return kind.seconds
     ranker = Rankers(task).get(arm["ranker"], 0, arm["format"])
     history, candidates = _made_up(task, arm["budget"] // 2, arm["candidates"])
-    if arm["ranker"] == "oracle":
-        return 0.0
-    if arm["ranker"].startswith("nano"):
-        ranker.rank(history, candidates)
+    ranker.rank(history, candidates)  # loads a model, fills caches
     begin = time.perf_counter()
     ranker.rank(history, candidates)
     return time.perf_counter() - begin
@@ -133,18 +123,13 @@ def _seconds_a_call(task: Task, arm: Mapping[str, Any]) -> float | None:
 
 def _tokens(task: Task, arm: Mapping[str, Any]) -> int:
     """Tokens that a language model reads in one seed; 0 for rankers that read none."""
-    if arm["ranker"].partition(":")[0] in (*LOCAL, "replay"):
+    kind = ranker_class(arm["ranker"])
+    if kind.prompt is None or kind.characters_a_token is None:
         return 0
-    from search.prompts import get_format
-
-    style = get_format(arm["format"] or DEFAULT_FORMAT)
+    style = get_format(arm["format"] or kind.prompt)
     steps = np.linspace(arm["warmup"], arm["budget"], 8).astype(int)
     lengths = [len(style.render(*_made_up(task, int(n), arm["candidates"])).text) for n in steps]
-    return int(
-        np.mean(lengths)
-        * (arm["budget"] - arm["warmup"])
-        / CHARACTERS_A_TOKEN.get(arm["ranker"].partition(":")[0], 2.5)
-    )
+    return int(np.mean(lengths) * (arm["budget"] - arm["warmup"]) / kind.characters_a_token)
 
 
 def _made_up(task: Task, told: int, candidates: int) -> tuple[list[Seen], list[str]]:

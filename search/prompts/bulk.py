@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from search.prompts.encodings import option_words
-from search.prompts.formats import FIRST_MILESTONE, Format, percentages
+from search.prompts.formats import FIRST_MILESTONE, TextFormat, percentages
 from search.spaces import DIGITS, Seen, Space
 
 _ASCII = np.zeros(256, dtype=np.uint8)
@@ -50,7 +50,7 @@ def fixed_point(numbers: np.ndarray, scale: int) -> np.ndarray:
     return whole.astype(np.int64)
 
 
-def printed_numbers(fmt: Format, matrix: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def printed_numbers(fmt: TextFormat, matrix: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`Format.numbers` of many histories; matrix float64 (rows, longest) padded with anything, counts int64 (rows,)."""
     if fmt.unit != "percent":
         inside = np.arange(matrix.shape[1]) < counts[:, None]
@@ -105,7 +105,7 @@ def best_first(matrix: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _number_texts(fmt: Format) -> tuple[int, np.ndarray, np.ndarray]:
+def _number_texts(fmt: TextFormat) -> tuple[int, np.ndarray, np.ndarray]:
     """(scale, ASCII of 0, 1, ..., 10000 in units of the last decimal padded with NUL, their lengths)."""
     scale = 100 if fmt.unit == "percent" else 10_000
     texts = [fmt.number_text(k / scale).encode() for k in range(10_001)]
@@ -134,7 +134,7 @@ def _lines(parts: list[bytes | np.ndarray], n: int) -> bytes:
 
 
 def render_inputs(
-    fmt: Format, texts: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: np.ndarray
+    fmt: TextFormat, texts: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: np.ndarray
 ) -> list[bytes]:
     """The `input` field of every row as JSON-escaped UTF-8.
 
@@ -148,7 +148,7 @@ def render_inputs(
     before, _, rest = fmt.line.partition("{code}")
     between, _, after = rest.partition("{value}")
     if (
-        type(fmt) is not Format
+        not isinstance(fmt, TextFormat)
         or not after
         or not len(history)
         or not history.all()
@@ -190,7 +190,12 @@ def render_inputs(
 
 
 def _render_one_by_one(
-    fmt: Format, texts: np.ndarray, values: np.ndarray, history: np.ndarray, candidates: np.ndarray, start: np.ndarray
+    fmt: TextFormat,
+    texts: np.ndarray,
+    values: np.ndarray,
+    history: np.ndarray,
+    candidates: np.ndarray,
+    start: np.ndarray,
 ) -> list[bytes]:
     rows = []
     for s, h, c in zip(start.tolist(), history.tolist(), np.asarray(candidates).tolist()):

@@ -11,33 +11,21 @@ percentages are put on 0-100 by a monotone map that changes only when the histor
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from typing import ClassVar
 
 import numpy as np
 
-from search.errors import UserError, did_you_mean
+from search.errors import UserError
+from search.prompts import FORMATS, get_format
+from search.prompts.base import Prompt
 from search.spaces import Seen
 
 INSTRUCTION = "Please analyze the history, rank the candidate and output the highest-performing candidate."
 DIRECT_INSTRUCTION = "Please analyze the history and output an architecture that performs better."
 FIRST_MILESTONE = 5
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The two text fields of an Alpaca row; LLaMA-Factory joins the non-empty ones with a line feed."""
-
-    instruction: str
-    input: str
-
-    @property
-    def text(self) -> str:
-        """The user turn exactly as LLaMA-Factory builds it."""
-        return "\n".join(part for part in (self.instruction, self.input) if part)
 
 
 def percentages(values: np.ndarray) -> np.ndarray:
@@ -70,12 +58,23 @@ def min_max(values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Format:
-    """One way to write a ranking question. Rendering is a pure function of history (told order) and candidates.
+class TextFormat:
+    """A prompt format in plain text, by templates. Its answers are codes.
 
-    line, candidate: templates of one entry; head, middle: text before the history and before the candidates;
-    sort: best first instead of told order; unit: scale of the printed value; limit: at most so many entries (the best).
+    name: in FORMATS and in a model's stamp.
+    instruction: the instruction field of a row.
+    head: text before the history.
+    line: template of a history entry, with {code} and {value}.
+    between: what joins the entries.
+    middle: text before the candidates.
+    candidate: template of a candidate, with {code}.
+    candidate_between: what joins the candidates.
+    sort: best first instead of told order.
+    unit: scale of the printed value, 'percent' or 'unit' (0 to 1).
+    limit: at most so many entries, the best ones; None for all.
     """
+
+    names_code: ClassVar[bool] = True
 
     name: str
     instruction: str
@@ -88,6 +87,11 @@ class Format:
     sort: bool
     unit: str
     limit: int | None = None
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        """A model of this format learned no other."""
+        return (self.name,)
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """The printed number of each value, before rounding; float64 (n,)."""
@@ -156,62 +160,22 @@ def _split_release(text: str) -> tuple[str, str, str]:
     return text[:cut], "", text[cut:]
 
 
-FORMATS: dict[str, Format | str] = {
-    "paper": Format(
-        "paper",
-        INSTRUCTION,
-        "History:\n",
-        "NCode: {code}, accuracy: {value};",
-        "\n",
-        "\nCandidate:\n",
-        "{code}",
-        "\n",
-        True,
-        "percent",
-    ),
-    "append": Format(
-        "append",
-        INSTRUCTION,
-        "History:\n",
-        "NCode: {code}, accuracy: {value};",
-        "\n",
-        "\nCandidate:\n",
-        "{code}",
-        "\n",
-        False,
-        "percent",
-    ),
-    "release": Format("release", "", "", "{code}|{value},", "", "", "{code};", "", True, "unit", 200),
-    "nano": "search.prompts.nano:NANO",
-    "nano_value": "search.prompts.nano:NANO_VALUE",
-}
+def _lines(name: str, sort: bool) -> TextFormat:
+    entry = "NCode: {code}, accuracy: {value};"
+    return TextFormat(name, INSTRUCTION, "History:\n", entry, "\n", "\nCandidate:\n", "{code}", "\n", sort, "percent")
 
 
-def get_format(name: str) -> Format:
-    """The format of that name; UserError (did you mean ...) if there is none."""
-    if name not in FORMATS:
-        raise did_you_mean("prompt format", name, FORMATS)
-    found = FORMATS[name]
-    if isinstance(found, str):
-        module, attribute = found.split(":")
-        found = getattr(import_module(module), attribute)
+PAPER = _lines("paper", sort=True)
+APPEND = _lines("append", sort=False)
+RELEASE = TextFormat("release", "", "", "{code}|{value},", "", "", "{code};", "", True, "unit", 200)
+
+
+def text_format(name: str) -> TextFormat:
+    """The format of that name; UserError for one that is no plain text, so that rows of it cannot be read back."""
+    found = get_format(name)
+    if not isinstance(found, TextFormat):
+        known = [n for n in FORMATS if isinstance(get_format(n), TextFormat)]
+        raise UserError(
+            f"format '{name}' was given - its prompts do not show the history as text - choose {', '.join(known)}"
+        )
     return found
-
-
-def format_hash(name: str) -> str:
-    """12 hex digits that change when the text of a format changes: the hash of a fixed example rendered with it.
-
-    Formats that one model learns together (`family`) share one hash.
-    """
-    history = [
-        Seen("0123", 71.25),
-        Seen("3210", 64.5),
-        Seen("2222", 70.0),
-        Seen("0000", 12.0),
-        Seen("1111", 68.125),
-        Seen("0101", 66.0),
-    ]
-    losses = [Seen(s.code, -s.value / 1000) for s in history]
-    family = getattr(get_format(name), "family", (name,))
-    texts = [get_format(n).render(h, ["0120", "3333"]).text for n in family for h in (history, losses)]
-    return hashlib.sha256("\x00".join(texts).encode()).hexdigest()[:12]

@@ -20,12 +20,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from search.errors import UserError
+from search.prompts import Prompt
 from search.prompts.evidence import VIEWS, Evidence, gather, normal_scores
-from search.prompts.formats import Prompt
 from search.spaces import DIGITS, Seen
 
 LENGTHS = (2.5, 4.5, 6.5, 9.5, 14.5, 21.5, 31.5, 49.5, 74.5, 109.5, 159.5)
@@ -166,18 +167,21 @@ def arrays(history: Sequence[Seen], candidates: Sequence[str]) -> tuple[np.ndarr
 
 @dataclass(frozen=True)
 class NanoFormat:
-    """Both nano formats behind the interface of `search.prompts.formats.Format`.
+    """Both nano formats (see `search.prompts.base.PromptFormat`); one model learns the two together.
 
-    answer: the code of the best, not a value.
+    name: in FORMATS and in a model's stamp.
+    names_code: the answer is the code of the best, not a value.
     """
 
     name: str
-    answer: bool
-    family: tuple[str, ...] = ("nano", "nano_value")
+    names_code: bool
+    family: ClassVar[tuple[str, ...]] = ("nano", "nano_value")
+    sort: ClassVar[bool] = False
+    read: ClassVar[None] = None
 
     def answer_text(self, code: str) -> str:
         """How an answer spells a code (a value stays as it is)."""
-        return code_text(code) if self.answer else code
+        return code_text(code) if self.names_code else code
 
     def render(self, history: Sequence[Seen], candidates: Sequence[str]) -> Prompt:
         """The prompt for this history (told order, higher is better) and these candidates."""
@@ -186,7 +190,7 @@ class NanoFormat:
 
     def write(self, evidence: Evidence, candidates: Sequence[str]) -> str:
         """The prompt text from evidence that was gathered already."""
-        if not self.answer:
+        if not self.names_code:
             return "\n".join(value_lines(evidence))
         averages = average_texts(evidence)
         lines = [averages[c] + code_text(candidates[c]) for c in promise(evidence, candidates)]
@@ -195,7 +199,7 @@ class NanoFormat:
     def parse(self, answer: str, candidates: Sequence[str]) -> str | None:
         """The candidate that an answer names; None when it names none or several (value answers never name one)."""
         named = {word for word in re.findall(r"[0-9a-z]+", code_of(answer)) if word in set(candidates)}
-        return named.pop() if self.answer and len(named) == 1 else None
+        return named.pop() if self.names_code and len(named) == 1 else None
 
 
 NANO = NanoFormat("nano", True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from search.errors import UserError, did_you_mean
 from search.files import write_atomic
+from search.prompts import FORMATS, format_hash, get_format
 from search.prompts.encodings import ENCODINGS
-from search.prompts.formats import FORMATS, format_hash, get_format
 
 STAMP = "prompt_format.json"
 

@@ -1,18 +1,14 @@
-"""Rankers by name. A spec is NAME or NAME:ARGUMENT, e.g.
-
-surrogate, chat:yaml/lmsearcher_tiny_chat.yaml, endpoint:URL#MODEL.
-"""
+"""Rankers by name. A spec is NAME or NAME:ARGUMENT, such as surrogate, chat:FILE.yaml or endpoint:URL#MODEL."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
-from search.errors import did_you_mean
+from search.files import PROJECT
 from search.rankers.base import Context, Ranker, Ranking
+from search.registry import resolve
 
-SHIPPED = Path(__file__).resolve().parents[2] / "models"  # where the models lie that come with the project
+SHIPPED = PROJECT / "models"  # where the models lie that come with the project
 
 RANKERS = {
     "random": "search.rankers.control:RandomRanker",
@@ -28,22 +24,36 @@ RANKERS = {
 HISTORY_CONTROLS = ("shuffled", "negated")  # see search.rankers.control
 
 
+def ranker_class(spec: str) -> type[Ranker]:
+    """The class behind a spec, whose attributes say what kind of ranker it is; UserError for an unknown name."""
+    return resolve("ranker", spec.partition(":")[0], RANKERS)
+
+
 def make_ranker(spec: str, context: Context) -> Ranker:
     """Build the ranker that a spec names; UserError for an unknown name or a wrong argument."""
-    name, _, argument = spec.partition(":")
-    if name not in RANKERS:
-        raise did_you_mean("ranker", name, RANKERS)
-    module, cls = RANKERS[name].split(":")
-    return getattr(import_module(module), cls).build(argument, context)
+    return ranker_class(spec).build(spec.partition(":")[2], context)
+
+
+def usable(role: str) -> list[str]:
+    """The names of the rankers whose class attribute `role` is true: 'control' or 'fallback'."""
+    return [name for name in RANKERS if getattr(ranker_class(name), role)]
 
 
 def default_ranker() -> str:
     """The shipped nano model where it is present and torch is installed, else the ridge surrogate."""
-    return (
-        "nano"
-        if (SHIPPED / "nano" / "config.json").exists() and find_spec("torch") and find_spec("transformers")
-        else "surrogate"
-    )
+    there = (SHIPPED / "nano" / "config.json").exists() and find_spec("torch") and find_spec("transformers")
+    return "nano" if there else "surrogate"
 
 
-__all__ = ["Context", "HISTORY_CONTROLS", "RANKERS", "Ranker", "Ranking", "SHIPPED", "default_ranker", "make_ranker"]
+__all__ = [
+    "Context",
+    "HISTORY_CONTROLS",
+    "RANKERS",
+    "Ranker",
+    "Ranking",
+    "SHIPPED",
+    "default_ranker",
+    "make_ranker",
+    "ranker_class",
+    "usable",
+]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from search.spaces import Seen, Space
+if TYPE_CHECKING:
+    from search.spaces import Seen, Space
 
 
 @dataclass(frozen=True)
 class Ranking:
     """The answer to one ranking question.
 
-    best: always one of the candidates. scores: one float per candidate, higher is better, or None when the ranker only
-    chooses. source: who answered. tokens: processed by a model. seconds: wall time. fallback: why the ranker
-    could not answer itself (None: it did). info: anything worth a line in the transcript.
+    best: one of the candidates, always.
+    scores: one float per candidate, higher is better; None when the ranker only chooses.
+    source: who answered.
+    tokens: how many a model processed.
+    seconds: wall time.
+    fallback: why the ranker could not answer itself; None when it did.
+    info: anything worth a line in the transcript.
     """
 
     best: str
@@ -31,10 +34,14 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Context:
-    """What a ranker may be built from: the space, the seed, the prompt format, and (oracle only) the true values.
+    """What a ranker may be built from.
 
-    goal: "search" asks what to evaluate next, "pick" which candidate is best, with nothing after it (the exam). A
-    ranker that knows how unsure it is may answer the two differently.
+    space: the search space.
+    seed: of the search.
+    format: name of the prompt format, if one was asked for.
+    oracle: the true value of a code, higher is better; None where values are not known beforehand.
+    goal: 'search' asks what to evaluate next, 'pick' which candidate is best, with nothing after it (the exam). A
+        ranker that knows how unsure it is may answer the two differently.
     """
 
     space: Space
@@ -45,17 +52,41 @@ class Context:
 
 
 class Ranker:
-    """Base class. Subclasses set `name` and implement `rank`; `build` parses the part after ':' of a ranker spec."""
+    """Base class: a subclass in a module of its own and a line in `search.rankers.RANKERS` make a new ranker.
 
-    name = ""
+    Everything the rest of the program must know about a kind of ranker is said by these class attributes.
+
+    name: how specs, transcripts and reports call it.
+    shared: one object serves all seeds of a run (it holds a model or a connection, and nothing of a seed).
+    local: a call needs no more than this machine and a moment, so `--check` may time one.
+    seconds: what a call takes, where that is known without trying; else None.
+    characters_a_token: characters of a prompt that make a token of the language model; None: it reads no prompt.
+    prompt: the prompt format it asks in when none was named; None: it reads no prompt.
+    transcript: its answers are worth keeping (and replaying).
+    control: it may run beside a search as NAME-ranker.
+    fallback: it may answer for a language model that could not.
+    """
+
+    name: ClassVar[str] = ""
+    shared: ClassVar[bool] = False
+    local: ClassVar[bool] = True
+    seconds: ClassVar[float | None] = None
+    characters_a_token: ClassVar[float | None] = None
+    prompt: ClassVar[str | None] = None
+    transcript: ClassVar[bool] = True
+    control: ClassVar[bool] = False
+    fallback: ClassVar[bool] = False
 
     @classmethod
     def build(cls, argument: str, context: Context) -> Ranker:
-        """A ranker from its spec argument (the text after the colon) and its context."""
+        """A ranker from its spec's argument (the text after the colon) and its context; UserError for a wrong one."""
         raise TypeError(f"{cls.__name__} must define build(argument, context)")
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
-        """Choose among `candidates` (at least one) given `history` in told order; a pure function of both."""
+        """Choose among `candidates` (at least one) given `history` in told order; a pure function of both.
+
+        history: told entries, higher is better.
+        """
         raise TypeError(f"{type(self).__name__} must define rank(history, candidates)")
 
     def close(self) -> None:
@@ -63,8 +94,10 @@ class Ranker:
 
 
 def from_scores(candidates: Sequence[str], scores: Sequence[float], source: str, **more: Any) -> Ranking:
-    """The ranking given by `scores`, kept to 9 significant digits so that ties are ties everywhere; a tie goes to the
-    earlier candidate.
+    """The ranking given by `scores`; a tie goes to the earlier candidate.
+
+    Scores are kept to 9 significant digits, so that ties are ties on every machine.
     """
     rounded = tuple(float(f"{float(s):.9g}") for s in scores)
-    return Ranking(best=candidates[int(np.argmax(rounded))], scores=rounded, source=source, **more)
+    best = max(range(len(rounded)), key=rounded.__getitem__)
+    return Ranking(best=candidates[best], scores=rounded, source=source, **more)

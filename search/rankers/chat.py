@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError
+from search.prompts import PromptFormat, get_format
 from search.prompts.encodings import domain_text
-from search.prompts.formats import Format, get_format
 from search.prompts.stamp import agreed_encoding, agreed_format
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import ROLES, fall_back, fit_history, make_fallback, one_of, split_options, text_hash
@@ -51,11 +51,15 @@ class ChatRanker(Ranker):
     """Ranks with `chat`, a llamafactory.chat.ChatModel on the huggingface engine."""
 
     name = "chat"
+    shared = True
+    local = False
+    characters_a_token = 2.5  # what the llama3 tokenizer makes of digit strings
+    prompt = "paper"
 
     def __init__(
         self,
         chat: Any,
-        prompt_format: Format,
+        prompt_format: PromptFormat,
         fallback: Ranker,
         mode: str = "score",
         retries: int = 3,
@@ -97,7 +101,7 @@ class ChatRanker(Ranker):
         settings = read_chat_yaml(path)
         folders = [*_adapters(settings), settings["model_name_or_path"]]
         prompt_format = get_format(agreed_format(context.format or options["format"], folders))
-        if not getattr(prompt_format, "answer", True):
+        if not prompt_format.names_code:
             raise UserError(
                 f"format {prompt_format.name} has values for answers, not codes - the chat ranker reads codes - use"
                 " --ranker nano:FOLDER"
@@ -124,7 +128,7 @@ class ChatRanker(Ranker):
             shown = fit_history(
                 history,
                 lambda h: len(self.prompt_ids(h, candidates)) + room <= self.context,
-                getattr(self.format, "sort", False),
+                self.format.sort,
             )
             text, prompt = self._question(shown, candidates)
         info = {

@@ -21,6 +21,8 @@ class RandomRanker(Ranker):
     """Chance: uniform scores, a pure function of the seed, the length of the history and the candidates."""
 
     name = "random"
+    transcript = False
+    control = fallback = True
 
     def __init__(self, seed: int = 0):
         self.seed = seed
@@ -40,6 +42,9 @@ class OracleRanker(Ranker):
     """The true value of every candidate, read from the task: the ceiling of any ranker with the same proposals."""
 
     name = "oracle"
+    seconds = 0.0  # and it knows only the codes of its table
+    transcript = False
+    control = True
 
     def __init__(self, value: Callable[[str], float]):
         self.value = value

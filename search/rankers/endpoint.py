@@ -28,8 +28,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from search.errors import UserError
+from search.prompts import PromptFormat, get_format
 from search.prompts.encodings import ENCODINGS, domain_text
-from search.prompts.formats import Format, get_format
 from search.rankers.base import Context, Ranker, Ranking
 from search.rankers.server import Client, Refused, completion_text, first_model, raise_if_key_refused
 from search.rankers.spec import ROLES, fall_back, make_fallback, one_of, split_options, text_hash
@@ -61,12 +61,16 @@ class EndpointRanker(Ranker):
     """
 
     name = "endpoint"
+    shared = True
+    local = False
+    characters_a_token = 2.5  # what the llama3 tokenizer makes of digit strings
+    prompt = "paper"
 
     def __init__(
         self,
         client: Any,
         model: str,
-        prompt_format: Format,
+        prompt_format: PromptFormat,
         fallback: Ranker,
         retries: int = 3,
         backoff: float = 0.5,

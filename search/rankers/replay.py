@@ -19,6 +19,7 @@ class ReplayRanker(Ranker):
     """Answers from a transcript. `replay:PATH` names ranker.jsonl or a run folder (then the seed's file is taken)."""
 
     name = "replay"
+    local = False  # it has answers to its own questions only
 
     def __init__(self, answers: dict[str, Ranking], source: str):
         self.answers, self.source = answers, source

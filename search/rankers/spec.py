@@ -12,7 +12,6 @@ from search.errors import UserError, did_you_mean
 from search.rankers.base import Context, Ranker, Ranking
 from search.spaces import Seen
 
-FALLBACKS = ("random", "surrogate", "knn")
 ROLES = ("user", "system")
 
 
@@ -50,9 +49,9 @@ def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
 
 def make_fallback(name: str, context: Context) -> Ranker:
     """The ranker that answers when the model could not; UserError for one that would need a model itself."""
-    from search.rankers import make_ranker
+    from search.rankers import make_ranker, usable
 
-    return make_ranker(one_of("fallback", name, FALLBACKS), context)
+    return make_ranker(one_of("fallback", name, usable("fallback")), context)
 
 
 def fall_back(

@@ -4,10 +4,9 @@ nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from search.errors import did_you_mean
+from search.registry import resolve
 
 if TYPE_CHECKING:
     from search.strategies.base import Setup, Strategy
@@ -25,7 +24,4 @@ PROPOSALS = ("uniform", "evolution", "mixed")
 
 def make_strategy(name: str, setup: Setup) -> Strategy:
     """The strategy of that name; UserError for an unknown one."""
-    if name not in STRATEGIES:
-        raise did_you_mean("sampler", name, STRATEGIES)
-    module, cls = STRATEGIES[name].split(":")
-    return getattr(import_module(module), cls)(setup)
+    return resolve("sampler", name, STRATEGIES)(setup)

@@ -11,7 +11,6 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +185,8 @@ def finish(folder: Path, content: Mapping[str, Any], trials: Sequence[Trial], be
 
 def versions() -> dict[str, str]:
     """Versions that a result may depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
     out = {"python": platform.python_version()}
     for package in ("lm-searcher", "numpy", "optuna", "torch", "transformers", "llamafactory"):
         try:

@@ -1,11 +1,10 @@
-"""Tasks by name: 'module:Class', or 'module:Class(argument)' for one class that serves several tasks."""
+"""Tasks by name: 'module:Class', or 'module:Class:argument' for one class that serves several tasks."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from search.errors import UserError, did_you_mean
+from search.registry import build
 from search.tables import TABLES
 from search.tasks.base import Result, Task
 from search.tasks.tabular import TableTask
@@ -19,15 +18,7 @@ TASKS = {
 
 def load_task(name: str, **options: Any) -> Task:
     """The task of that name, built with its options; UserError for an unknown name or option."""
-    if name not in TASKS:
-        raise did_you_mean("task", name, TASKS)
-    module, cls, *arguments = TASKS[name].split(":")
-    try:
-        return getattr(import_module(module), cls)(*arguments, **options)
-    except TypeError as error:
-        if "unexpected keyword" in str(error):
-            raise UserError(f"task {name} was given options {sorted(options)} - {error} - see --help") from error
-        raise
+    return build("task", name, TASKS, **options)
 
 
 __all__ = ["Result", "TASKS", "TableTask", "Task", "load_task"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError
-from search.tables import load_table
+from search.tables import TABLES, load_table
 from search.tables.base import Table
 from search.tasks.base import Result, Task
 
@@ -74,16 +74,6 @@ class TableTask(Task):
         return super().describe() | table | {"test_metric": self.test_metric}
 
 
-OBJECTIVES = {
-    "graph": ("val_acc", "test_acc"),
-    "hpobench": ("val_acc", None),
-    "hpolib": ("val_loss", None),
-    "nb101": ("val_acc", "test_acc"),
-    "nb201": ("val_acc", "test_acc"),
-    "nbasr": ("val_per", "test_per"),
-}
-
-
 class Benchmark(TableTask):
     """table: a name of search.tables.TABLES. source: the user's file or folder where no package has the table.
 
@@ -94,7 +84,7 @@ class Benchmark(TableTask):
     def __init__(
         self, table: str, source: str | Path | Any | None = None, metric: str | None = None, epochs: int | None = None
     ):
-        objective, test = OBJECTIVES[table.split("/")[0]]
+        _, objective, test = TABLES[table]
         refuse_test_metric(table, metric, objective)
         read = load_table(table, source, **({} if epochs is None else {"epochs": int(epochs)}))
         super().__init__(read, metric or objective, test_metric=test if test in read.metrics else None, name=table)
