@@ -323,7 +323,7 @@ def test_rows_without_a_history_are_a_sentence(rows, tmp_path, capsys):
     sys.argv = ["check", str(copy(rows, tmp_path, meta={"format": "nano_value"})), "--quiet"]
     with pytest.raises(SystemExit) as stop:
         cli(check.main)
-    assert stop.value.code == 2 and "show no history" in capsys.readouterr().err
+    assert stop.value.code == 2 and "do not show the history" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_a_sentence(tmp_path, capsys):

@@ -107,7 +107,7 @@ def test_a_search_never_sees_test_figures():
 
 
 def test_options_of_a_reader_that_it_does_not_have():
-    with pytest.raises(UserError, match="table hpobench/car was given options epochs"):
+    with pytest.raises(UserError, match="unknown option of table hpobench/car .epochs. - known: source"):
         load_task("hpobench/car", epochs=3)
 
 
