@@ -142,16 +142,13 @@ def _configuration(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
     """What to do next: the task's epilogue for the best architecture of all, and the report's command line."""
-    from search.cli.console import comparison
+    from search.cli.console import closing
 
-    folders = [str(f) for f, _ in arms]
-    print(comparison(arms))
+    folders = [f for f, _ in arms]
+    print(f"\n{closing(folders)}\n")
     better = max if task.direction == "maximize" else min
     bests = [
-        s["best"]
-        for f in folders
-        for p in Path(f).glob("seed-*/summary.json")
-        if (s := json.loads(p.read_text()))["best"]
+        s["best"] for f in folders for p in f.glob("seed-*/summary.json") if (s := json.loads(p.read_text()))["best"]
     ]
     if bests:
         said = task.epilogue(better(bests, key=lambda b: b["value"])["code"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.reports.compare import compare, summarise, write_report
+from search.reports.compare import compare
 from search.reports.curves import band, bootstrap, pareto
+from search.reports.fronts import metrics
 from search.reports.reading import read_sections
+from search.reports.writing import summarise, write_report
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -58,6 +61,7 @@ def write_run(
                 "optimum": more.get("optimum"),
                 "best": best | {"test": more.get("test")},
             }
+            summary |= {k: more[k] for k in ("budget",) if k in more}
             summary |= {
                 "ranker": {"fallbacks": more.get("fallbacks", 0)},
                 "configuration": more.get("configuration", {}),
@@ -210,12 +214,14 @@ def test_the_page_is_self_contained_and_everything_is_escaped(tmp_path):
     page = written[0].read_text(encoding="utf-8")
     parser = Collector()
     parser.feed(page)
-    assert "script" not in {t for t, _ in parser.tags} and "i" not in {t for t, _ in parser.tags}
-    sources = [a["src"] for t, a in parser.tags if t == "img"]
-    assert len(sources) == 1 and "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)
-    assert base64.b64decode(sources[0].split(",")[1]) == written[1].read_bytes() and written[1].read_bytes().startswith(
-        PNG
-    )
+    scripts = [a for t, a in parser.tags if t == "script"]
+    assert scripts == [{"type": "application/json", "id": "data"}, {}], "the page's own two and no other"
+    assert "i" not in {t for t, _ in parser.tags} and not {"src", "href"} & {k for _, a in parser.tags for k in a}
+    assert "http:" not in page and "https:" not in page and "default-src 'none'" in page
+    code = re.search(r"<script>(.*?)</script>", page, re.S)[1]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page, "the policy lets this script run and no other"
+    assert len(page) < 200_000 and written[1].read_bytes().startswith(PNG)
 
 
 def test_summaries_agree_with_the_runs(tmp_path):
@@ -235,11 +241,11 @@ def test_summaries_agree_with_the_runs(tmp_path):
     )
 
 
-def test_the_command_writes_beside_the_run(tmp_path):
+def test_the_command_writes_into_the_run_s_own_folder(tmp_path):
     run = write_run(tmp_path / "a", [[float("1e-5"), 2e-5]])
     done = subprocess.run([sys.executable, "-m", "search.report", str(run)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "report" / "report.html").is_file() and "0.00002" in done.stdout
+    assert (run / "report" / "report.html").is_file() and "0.00002" in done.stdout
     wrong = subprocess.run(
         [sys.executable, "-m", "search.report", str(tmp_path / "none")], capture_output=True, text=True
     )
@@ -272,7 +278,5 @@ def test_reports_read_what_search_run_writes(tmp_path):
 
 
 def test_a_constraint_beside_its_own_measurement_is_not_a_second_metric():
-    from search.reports.compare import _metrics
-
     trial = {"constraints": {"latency": -3.5, "size": -1.0}, "info": {"latency_ms": 24.5, "note": "text"}}
-    assert _metrics(trial) == {"size": -1.0, "latency_ms": 24.5}
+    assert metrics(trial) == {"size": -1.0, "latency_ms": 24.5}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from search.reports.reading import read_sections
+from search.reports.terminal import arch_lines, terminal_report
 from search.studies.study import Ending, Study
 from search.studies.trials import Trial
 
@@ -28,7 +29,7 @@ class Bar:
             desc=label,
             unit="trial",
             file=sys.stderr,
-            disable=quiet,
+            disable=quiet or None,  # None: no bar where standard error is not a terminal
             mininterval=0.5,
             dynamic_ncols=True,
         )
@@ -82,15 +83,13 @@ def final_block(
             f"best   {best.code}  value {best.value:.6g}  test {'-' if best.test is None else f'{best.test:.6g}'} "
             f" (trial {best.number})"
         )
-        lines.append("       " + ", ".join(f"{k}={v}" for k, v in best.arch.items()))
+        lines.append(arch_lines(best.arch, "       "))
     lines.append(f"files  {home}/trials.jsonl, summary.json")
     more = "after correcting the cause, continue with" if ending.why == "failures" else "more evaluations"
     lines.append(f"{more}: {resume}" + ("" if ending.why == "failures" else f" --budget {2 * budget}"))
     return "\n".join(lines)
 
 
-def comparison(arms: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
-    """One line a run when there are several: the report's own table."""
-    from search.reports.compare import compare
-
-    return compare([f for f, _ in arms])
+def closing(arms: Sequence[Path]) -> str:
+    """What the runs came to: the report's own headline and table."""
+    return terminal_report(read_sections(arms))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 CHECKPOINTS = (25, 50, 100, 192)
+MOST_ENDS = 3  # more columns than that and nobody reads the table
 RESAMPLES = 10_000
 
 
@@ -22,12 +23,24 @@ RESAMPLES = 10_000
 class SeedRun:
     """One search.
 
-    trials: the objects of trials.jsonl in order; summary: of summary.json ({} while the search is unfinished).
+    trials: the objects of trials.jsonl in order. summary: of summary.json ({} while the search is unfinished).
+    budget: evaluations it was to have (None: nobody said).
     """
 
     seed: str
     trials: tuple[Mapping[str, Any], ...]
     summary: Mapping[str, Any]
+    budget: int | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every code of the space was evaluated: then the last best value holds for ever."""
+        return self.summary.get("ending") == "exhausted"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ends before its budget although codes are left."""
+        return self.budget is not None and len(self.trials) < self.budget and not self.exhausted
 
     def usable(self) -> list[tuple[int, Mapping[str, Any]]]:
         """(position, trial) of the trials that count: finished, finite, no constraint violated."""
@@ -36,7 +49,12 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class Run:
-    """The seeds of one method on one task."""
+    """The seeds of one method on one task.
+
+    directions: of further metrics, where the run says so ('minimize', 'maximize'). origin: 'run' for a folder of
+    search.run, 'journal' for a file written by search.Study, 'optuna' for another Optuna storage. address, study:
+    of the storage, as they may be shown.
+    """
 
     label: str
     path: Path
@@ -46,6 +64,15 @@ class Run:
     metric: str = "value"
     direction: str = "maximize"
     optimum: float | None = None
+    directions: Mapping[str, str] = field(default_factory=dict)
+    origin: str = "run"
+    address: str = ""
+    study: str = ""
+
+    @property
+    def length(self) -> int:
+        """Evaluations of the longest seed."""
+        return max((len(s.trials) for s in self.seeds), default=0)
 
     @property
     def sign(self) -> float:
@@ -53,17 +80,18 @@ class Run:
         return -1.0 if self.direction == "minimize" else 1.0
 
     def anytime(self, length: int | None = None) -> np.ndarray:
-        """Best value so far after each trial, float64 (seeds, length); NaN before the first usable one and past an
-        unfinished end.
+        """Best value so far after each trial, float64 (seeds, length); NaN before the first usable and past the end.
+
+        Only an exhausted space keeps its last value: nobody knows what a search of 60 evaluations would have after 80.
         """
-        length = length or max((len(s.trials) for s in self.seeds), default=0)
+        length = length or self.length
         out = np.full((len(self.seeds), length), np.nan)
         for row, seed in zip(out, self.seeds, strict=True):
             for i, trial in seed.usable():
                 if i < length:
                     row[i] = float(trial["value"]) * self.sign
             row[:] = np.fmax.accumulate(row)
-            if not seed.summary:
+            if not seed.exhausted:
                 row[len(seed.trials) :] = np.nan
         return out * self.sign
 
@@ -73,6 +101,11 @@ class Run:
             max((t for _, t in s.usable()), key=lambda t: float(t["value"]) * self.sign, default=None)
             for s in self.seeds
         ]
+
+    def reached(self, value: float) -> list[int | None]:
+        """The evaluation at which each seed was first as good as `value`, counted from 1 (None: never)."""
+        good = self.anytime() * self.sign >= value * self.sign
+        return [int(row.argmax()) + 1 if row.any() else None for row in good]
 
     def counted(self, name: str) -> int | None:
         """Sum over seeds of a count in the summaries, None when none has it."""
@@ -90,13 +123,17 @@ class Interval:
     high: float
     seeds: int
 
-    def text(self, digits: int) -> str:
-        """'73.21 [73.10, 73.33]', without brackets for one seed, an en dash for none."""
+    def text(self, digits: int, of: int = 0) -> str:
+        """'73.21 [73.10, 73.33]', without brackets for one seed, an en dash for none.
+
+        of: how many seeds there are; a mean over fewer says so ('73.21 (1 of 3 seeds)').
+        """
         if self.seeds == 0:
             return "–"
+        fewer = f" ({self.seeds} of {of} seeds)" if self.seeds < of else ""
         if self.seeds == 1:
-            return f"{self.mean:.{digits}f}"
-        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+            return f"{self.mean:.{digits}f}{fewer}"
+        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]{fewer}"
 
 
 @dataclass(frozen=True)
@@ -126,14 +163,19 @@ class Section:
         )
 
     def checkpoints(self) -> list[int]:
-        """Evaluations at which the table is read: the usual ones that were reached, and the end."""
-        longest = max((len(s.trials) for r in self.runs for s in r.seeds), default=0)
-        return sorted({c for c in CHECKPOINTS if c <= longest} | ({longest} if longest else set()))
+        """Evaluations at which the table is read: the usual ones that were reached, and where runs end.
+
+        Of many different ends the first and the last are taken.
+        """
+        ends = sorted({r.length for r in self.runs} - {0})
+        chosen = ends if len(ends) <= MOST_ENDS else [ends[0], ends[-1]]
+        return sorted({c for c in CHECKPOINTS if ends and c <= ends[-1]} | set(chosen))
 
     def digits(self) -> int:
         """Decimals that show the differences between final values."""
         finals = [v for r in self.runs for v in final_values(r)]
-        spread = float(np.ptp(finals)) if len(finals) > 1 else max(map(abs, finals), default=1.0) / 100
+        spread = float(np.ptp(finals)) if finals else 0.0
+        spread = spread if spread > 0 else max(map(abs, finals), default=0.0) or 1.0
         return int(np.clip(2 - math.floor(math.log10(max(spread, 1e-6))), 2, 6))
 
 
@@ -152,14 +194,25 @@ def bootstrap(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
 
 
 def band(curves: np.ndarray, resamples: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, low and high of curves (seeds, length) per column, NaN where a seed is missing; three float64 (length,)."""
-    mean = curves.mean(axis=0)
+    """Mean, low and high of curves (seeds, length) per column over the seeds that have a value there; three float64
+    (length,), NaN where none has.
+    """
+    there = np.isfinite(curves)
+    values, count = np.where(there, curves, 0.0), there.sum(axis=0)
+    mean = np.where(count > 0, values.sum(axis=0) / np.maximum(count, 1), np.nan)
     if len(curves) < 2:
         return mean, mean, mean
     picks = np.random.default_rng(seed).integers(len(curves), size=(resamples, len(curves)))
-    weights = np.stack([(picks == i).sum(axis=1) for i in range(len(curves))], axis=1) / len(curves)
-    low, high = np.percentile(weights @ curves, [2.5, 97.5], axis=0)
+    weights = np.stack([(picks == i).sum(axis=1) for i in range(len(curves))], axis=1).astype(np.float64)
+    drawn = weights @ there
+    means = np.where(drawn > 0, (weights @ values) / np.maximum(drawn, 1), mean)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return mean, low, high
+
+
+def regret(optimum: float, value: float) -> float:
+    """Distance from the optimum; exactly 0 where only the rounding of a mean lies between."""
+    return 0.0 if math.isclose(optimum, value, rel_tol=1e-9, abs_tol=1e-12) else abs(optimum - value)
 
 
 def final_values(run: Run) -> list[float]:

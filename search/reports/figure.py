@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from search.reports.charts import ZERO_ROOM, regret_axis
 from search.reports.curves import Run, Section, band
 
 COLOURS = ("#0b6e99", "#c4472b", "#4b8b3b", "#8a5aa8", "#c58a00", "#5b6770", "#d1699b", "#2fa39a", "#7a5230", "#3d4fc4")
+STEPS = "steps-post"  # a best value holds until a better one is found
 BASELINE_LABELS = {"random", "oracle", "random-ranker", "oracle-ranker"}
 
 
@@ -63,24 +65,29 @@ def _ordered(section: Section) -> list[tuple[Run, str, np.ndarray]]:
     return sorted(rows, key=lambda row: not row[0].control)
 
 
-def _line(axis: Any, run: Run, colour: str, x: np.ndarray, curves: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    mean, low, high = curves
+def _line(
+    axis: Any, run: Run, colour: str, curves: np.ndarray, drawn: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    """Solid where every seed takes part, dotted where fewer do; the band is the interval of the mean."""
+    mean, low, high = drawn
+    x = np.arange(1, len(mean) + 1)
+    whole = np.isfinite(curves).all(axis=0)
     dashed = run.control and run.label.split("/")[-1] in BASELINE_LABELS
-    axis.plot(
-        x,
-        mean,
-        color=colour,
-        linewidth=1.5 if run.control else 2.4,
-        linestyle=(0, (4, 2)) if dashed else "-",
-        label=_label(run),
-    )
-    axis.fill_between(x, low, high, color=colour, alpha=0.07 if run.control else 0.18, linewidth=0)
+    width, style = 1.5 if run.control else 2.4, (0, (4, 2)) if dashed else "-"
+    axis.plot(x, np.where(whole, mean, np.nan), color=colour, linewidth=width, linestyle=style, drawstyle=STEPS)
+    if not whole.all():
+        fewer = np.where(whole & np.roll(whole, 1) & np.roll(whole, -1), np.nan, mean)
+        axis.plot(x, fewer, color=colour, linewidth=width * 0.8, linestyle=(0, (0.5, 2)), drawstyle=STEPS)
+    axis.plot([], [], color=colour, linewidth=width, linestyle=style, label=_label(run))
+    axis.fill_between(x, low, high, color=colour, alpha=0.07 if run.control else 0.18, linewidth=0, step="post")
     axis.set_xlim(0, max(len(x) + 1, axis.get_xlim()[1]))
 
 
 def _label(run: Run) -> str:
     count = len(run.seeds)
-    return f"{run.label} ({count} seed{'s' if count != 1 else ''})".replace("$", r"\$")
+    early = sum(seed.stopped for seed in run.seeds)
+    ends = f", {early} ended early" if early else ""
+    return f"{run.label} ({count} seed{'s' if count != 1 else ''}{ends})".replace("$", r"\$")
 
 
 def _legend(axis: Any, section: Section) -> None:
@@ -92,10 +99,9 @@ def _legend(axis: Any, section: Section) -> None:
 def _values(axis: Any, section: Section) -> None:
     lows, highs = [], []
     for run, colour, curves in _ordered(section):
-        x = np.arange(1, curves.shape[1] + 1)
         drawn = band(curves)
-        _line(axis, run, colour, x, drawn)
-        settled = drawn[0][min(9, len(x) // 4) :]
+        _line(axis, run, colour, curves, drawn)
+        settled = drawn[0][min(9, len(drawn[0]) // 4) :]
         if np.isfinite(settled).any():
             lows.append(np.nanmin(settled))
             highs.append(np.nanmax(settled))
@@ -125,38 +131,22 @@ def _values(axis: Any, section: Section) -> None:
 
 
 def _regret(axis: Any, section: Section) -> None:
+    """Distance of the mean from the optimum on a log axis that is broken at the bottom: exactly 0 has its own row."""
     assert section.optimum is not None
-    positive = []
-    rows = []
-    for run, colour, curves in _ordered(section):
-        drawn = band(np.abs(section.optimum - curves))
-        rows.append((run, colour, drawn))
-        positive.append(drawn[0][drawn[0] > 0])
-    known = np.concatenate(positive) if positive else np.empty(0)
-    floor = float(known.min()) / 2 if len(known) else 1e-6
-    for run, colour, (mean, low, high) in rows:
-        x = np.arange(1, len(mean) + 1)
-        _line(axis, run, colour, x, (np.maximum(mean, floor), np.maximum(low, floor), np.maximum(high, floor)))
-    axis.set_yscale("log")
-    top = max(
-        (
-            float(np.nanmax(m[min(4, len(m) - 1) :]))
-            for _, _, (m, _, _) in rows
-            if np.isfinite(m[min(4, len(m) - 1) :]).any()
-        ),
-        default=1.0,
-    )
-    axis.set_ylim(floor * 0.9, max(top * 1.6, floor * 10))
+    rows = [(run, colour, curves, band(np.abs(section.optimum - curves))) for run, colour, curves in _ordered(section)]
+    means = np.concatenate([drawn[0] for *_, drawn in rows])
+    scale = regret_axis([float(m) for m in means if np.isfinite(m)], "")
+    place = np.vectorize(scale.place, otypes=[np.float64])
+    for run, colour, curves, drawn in rows:
+        mean, low, high = (np.where(np.isfinite(d), place(np.nan_to_num(d)), np.nan) for d in drawn)
+        _line(axis, run, colour, curves, (mean, low, high))
+    axis.set_ylim(0, 1.02)
+    axis.set_yticks([scale.place(value) for value, _ in scale.ticks], [label for _, label in scale.ticks])
+    if scale.ticks[0][0] == 0:
+        axis.axhline(0.7 * ZERO_ROOM, color="#8a9299", linewidth=0.9, linestyle=(0, (1, 3)))
+        text = "0: every seed found the optimum"
+        spot = {"xycoords": ("axes fraction", "data"), "xytext": (0, 3), "textcoords": "offset points"}
+        axis.annotate(text, (0.01, scale.place(0)), fontsize=8, color="#4a5258", **spot)
     axis.set_title("regret: distance of the mean from the optimum", loc="left", fontsize=11, fontweight="bold")
     axis.set_xlabel("evaluations")
     axis.set_ylabel(f"regret in {section.metric}".replace("$", r"\$"))
-    axis.yaxis.set_major_formatter("{x:g}")
-    if any(np.nanmin(mean) < floor for _, _, (mean, _, _) in rows if np.isfinite(mean).any()):
-        axis.annotate(
-            "0: every seed found the optimum",
-            (0.01, floor),
-            xycoords=("axes fraction", "data"),
-            fontsize=8,
-            color="#4a5258",
-            va="bottom",
-        )

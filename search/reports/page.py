@@ -1,117 +1,198 @@
-"""The report as one self-contained HTML page: picture, tables, then everything needed to repeat the runs.
+"""The report as one self-contained HTML page: the answer, then what it rests on, then how to repeat and continue it.
 
-All text is escaped.
+Nothing is loaded from anywhere and a content policy says so; all text is escaped; without a script only the cursor, the
+switches and the sorting are missing.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from search.reports.curves import Run, Section
+from search.reports.blocks import command, decisions, failed_trials, runs_details, table, winner_list
+from search.reports.charts import Curve, curves_of, regret_plot, scatter, values_plot
+from search.reports.compare import MEANS, comparison_rows, failure_rows, front_rows, lengths_text, winner_rows
+from search.reports.curves import Section
+from search.reports.fronts import Front, fronts
+from search.reports.headline import Headline, headline
+from search.reports.tried import tried
 
-STYLE = """
-:root { --ink: #1f2529; --soft: #5d676f; --line: #dfe4e8; --paper: #fbfbfa; --card: #ffffff; --mark: #0b6e99; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8eb; --soft: #9aa5ad; --line: #343c42; --paper: #171b1e; --card: #1f2529; --mark: #62b8dd; }
+_NO_RIVAL = {
+    True: "No random search ran beside it; with <code>--controls random</code> this line says what the search saved.",
+    False: "No random search is there to compare it with.",
 }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .25rem; letter-spacing: -.01em; }
-h2 { font-size: 1.2rem; margin: 2.75rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 1.75rem 0 .4rem; }
-p { margin: .4rem 0; } .soft, figcaption, caption { color: var(--soft); font-size: .9rem; }
-figure { margin: 1.5rem 0; } figure img { width: 100%; height: auto; border-radius: 8px; background: #fff; padding: .5rem; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .5rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { font-weight: 600; color: var(--soft); } th:first-child, td:first-child { text-align: left; }
-tr:last-child td { border-bottom: 0; } tr.run td:first-child { font-weight: 600; color: var(--mark); }
-code, pre { font: .86rem/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; }
-details { margin: .5rem 0; } summary { cursor: pointer; color: var(--mark); }
-"""
-HIDDEN = ("anytime",)
+ASSETS = Path(__file__).with_name("assets")
 
 
-def page(
-    title: str,
-    sections: Sequence[Section],
-    tables: Mapping[str, Sequence[tuple[str, Sequence[Sequence[str]]]]],
-    png: bytes,
-) -> str:
-    """The whole page. tables: section title -> (caption, rows) with a header row first; png: the picture."""
-    picture = base64.b64encode(png).decode("ascii")
-    many = len(sections) != 1
-    body = [f"<h1>{escape(title)}</h1>", f'<p class="soft">{escape(_subtitle(sections))}</p>']
-    body.append(
-        '<figure><img alt="Best value and regret against evaluations"'
-        f' src="data:image/png;base64,{picture}"><figcaption>Mean over seeds; bands are 95 % bootstrap intervals of the'
-        " mean. Dashed: controls that know nothing or everything.</figcaption></figure>"
-    )
-    for section in sections:
-        if many:
-            body.append(f"<h2>{escape(section.title)}</h2>")
-        if section.source:
-            body.append(f'<p class="soft">{escape(section.source)}</p>')
-        controls = {r.label for r in section.runs if r.control}
-        for caption, rows in tables[section.title]:
-            body.append(f"<h3>{escape(caption)}</h3>{_table(rows, controls)}")
-    body.append("<h2>How to repeat this</h2>")
-    body += [_details(run) for section in sections for run in section.runs]
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,'
-        f' initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style>'
-    )
+def page(title: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    script = (ASSETS / "page.js").read_text(encoding="utf-8")
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    many = len(sections) > 1
+    body = [f'<h1>{escape(title)}</h1><p class="soft">{escape(_subtitle(sections))}</p>']
+    if many:
+        links = "".join(f'<li><a href="#s{i}">{escape(s.title)}</a></li>' for i, s in enumerate(sections))
+        body.append(f'<nav aria-label="tasks"><ul>{links}</ul></nav>')
+    data = []
+    for i, section in enumerate(sections):
+        curves, found = curves_of(section), fronts(section)
+        body.append(_section(i, section, curves, found))
+        data.append(_data(section, curves, found))
     return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>\n"
         + "\n".join(body)
-        + "\n</main></body></html>\n"
+        + f'\n</main><script type="application/json" id="data">{_json(data)}</script>'
+        + f"<script>{script}</script></body></html>\n"
     )
+
+
+def _section(index: int, section: Section, curves: Sequence[Curve], found: Sequence[Front]) -> str:
+    """One task: answer, winner, curves, comparison, decisions, fronts, failures, commands."""
+    head = headline(section)
+    parts = [f'<h2 id="h{index}">{escape(section.title)}</h2>', _answer(section, head, found)]
+    if head.winner is not None:
+        parts.append(winner_list(head))
+    parts.append(_plots(index, section, curves))
+    controls = {r.label for r in section.runs if r.control}
+    parts.append(f"<h3>Run by run</h3>{table(MEANS, comparison_rows(section), controls)}")
+    early = [text for run in section.runs if (text := lengths_text(run))]
+    if early:
+        parts.append(f'<p class="soft">* ended before its budget. {escape("; ".join(early))}.</p>')
+    winners = winner_rows(section)
+    if len(winners) > 2:
+        parts.append(f"<h3>The best of each run</h3>{table('Best architecture of each run', winners, controls)}")
+    what = tried(section, head.winner)
+    if what is not None:
+        parts.append(decisions(what, section))
+    for k, front in enumerate(found):
+        caption = f"Pareto front of {section.metric} and {front.metric}"
+        plot = scatter(front, section, f"s{index}-front{k}").replace("<div ", f'<div data-front="{k}" ', 1)
+        rows = table("The points that no other beats in both", front_rows(section, front), controls)
+        parts.append(f'<h3>{escape(caption)}</h3><div class="plots">{plot}<div>{rows}</div></div>')
+    failed = failure_rows(section)
+    if len(failed) > 1:
+        parts.append(f"<h3>Evaluations that do not count</h3>{table('By reason', failed, controls)}")
+        parts.append(failed_trials(section))
+    parts.append(f"<h3>Repeat it, continue it</h3>{command(head.run)}{runs_details(section, head.run)}")
+    return (
+        f'<section id="s{index}" data-section="{index}" aria-labelledby="h{index}">\n'
+        + "\n".join(parts)
+        + "\n</section>"
+    )
+
+
+def _answer(section: Section, head: Headline, found: Sequence[Front]) -> str:
+    """The card on top."""
+    trials = [(len(s.trials), len(s.usable())) for r in section.runs for s in r.seeds]
+    total, usable = sum(t for t, _ in trials), sum(u for _, u in trials)
+    better = "lower" if section.direction == "minimize" else "higher"
+    tiles = [(f"{section.metric} ({better} is better)", head.value)]
+    if head.winner is not None:
+        tiles.append(("evaluations to find it", str(head.evaluations)))
+    if head.saved is not None and head.saved >= 0:
+        tiles.append(("evaluations saved against random search", "≥ " * head.at_least + str(head.saved)))
+    if head.winner is not None and isinstance(head.winner.get("test"), (int, float)):
+        tiles.append(("held-back test of the winner", f"{head.winner['test']:.{head.digits}f}"))
+    tiles += [(f"architectures on the front with {f.metric}", str(len(f.best))) for f in found]
+    tiles.append(("evaluations failed or infeasible", f"{total - usable:,} of {total:,}"))
+    against = escape(_sentence(head.against())) if head.against() else _NO_RIVAL[head.run.origin == "run"]
+    source = f'<p class="soft">{escape(section.source)}</p>' if section.source else ""
+    return (
+        f'<div class="answer"><p class="big">{escape(_sentence(head.answer()))}</p>'
+        f'<p class="then">{against}</p><dl class="tiles">'
+        + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in tiles)
+        + f"</dl></div>{source}"
+    )
+
+
+def _plots(index: int, section: Section, curves: Sequence[Curve]) -> str:
+    """Legend with switches, the curves, and the regret where the optimum is known."""
+    keys = []
+    for i, curve in enumerate(curves):
+        run = curve.run
+        dash = f' stroke-dasharray="{curve.dash}"' if curve.dash else ""
+        keys.append(
+            f'<label class="c{curve.colour} {"control" if run.control else ""}"><input type="checkbox" checked '
+            f'data-run="{i}"><svg viewBox="0 0 30 10" aria-hidden="true"><path class="line"{dash} d="M1 5H29"/></svg>'
+            f"{escape(_legend(curve))}</label>"
+        )
+    plots = [values_plot(section, curves, f"s{index}-values")]
+    plots += [regret_plot(section, curves, f"s{index}-regret")] if section.optimum is not None else []
+    about = "Means over seeds; bands are 95 % bootstrap intervals of the mean. Dashed: controls. "
+    about += "Dotted: a mean over fewer seeds than the run has. "
+    about += "Dotted level: the optimum of the table. " if section.optimum is not None else ""
+    return (
+        "<h3>Best value so far</h3>"
+        f'<fieldset class="legend"><legend>Shown:</legend>{"".join(keys)}</fieldset>'
+        f'<div class="plots">{"".join(plots)}</div><p class="soft">{escape(about)}Point at a plot, or go to it '
+        "with Tab and move with the arrow keys.</p>"
+    )
+
+
+def _legend(curve: Curve) -> str:
+    count = len(curve.run.seeds)
+    early = sum(s.stopped for s in curve.run.seeds)
+    ends = f", {early} ended early" if early else ""
+    return f"{curve.run.label} ({count} seed{'s' * (count != 1)}{ends})"
+
+
+def _data(section: Section, curves: Sequence[Curve], found: Sequence[Front]) -> dict[str, Any]:
+    """What the script reads: numbers rounded to what is shown."""
+    digits = section.digits()
+
+    def short(v: float) -> float:
+        return float(f"{v:.10g}")
+
+    runs = []
+    for c in curves:
+        steps = [[s.at, *(short(v) if s.seeds else 0 for v in (s.mean, s.low, s.high)), s.seeds] for s in c.steps]
+        about = {"name": c.run.label, "seeds": len(c.run.seeds), "last": c.last, "colour": c.colour}
+        runs.append(about | {"steps": steps})
+    about = {"optimum": section.optimum, "lower": section.direction == "minimize", "digits": digits, "runs": runs}
+    return about | {"fronts": [{"points": _points(section, f)} for f in found]}
+
+
+def _points(section: Section, front: Front) -> list[list[Any]]:
+    """[across, down, head, lines...] of every point, as shares of the plot."""
+    from search.reports.charts import linear
+
+    across = linear([p.other for p in front.points], "").place
+    up = linear([p.value for p in front.points], "").place
+    return [
+        [
+            round(across(p.other), 4),
+            round(1 - up(p.value), 4),
+            f"{section.metric} {p.value:.{section.digits()}f}, {front.metric} {p.other:.6g}",
+            p.code,
+            p.run,
+        ]
+        for p in front.points
+    ]
 
 
 def _subtitle(sections: Sequence[Section]) -> str:
     runs = [r for s in sections for r in s.runs]
     seeds = sum(len(r.seeds) for r in runs)
     trials = sum(len(s.trials) for r in runs for s in r.seeds)
-    return (
-        f"{len(sections)} task{'s' * (len(sections) != 1)}, {len(runs)} methods, {seeds} searches, {trials:,}"
-        " evaluations"
-    )
+    counts = ((len(sections), "task"), (len(runs), "method"), (seeds, "search"), (trials, "evaluation"))
+    return ", ".join(f"{n:,} {word}{('es' if word == 'search' else 's') * (n != 1)}" for n, word in counts)
 
 
-def _table(rows: Sequence[Sequence[str]], controls: set[str]) -> str:
-    header, *body = rows
-    cells = ["<tr>" + "".join(f"<th>{escape(c)}</th>" for c in header) + "</tr>"]
-    for row in body:
-        kind = "" if row[0] in controls or row[0].removesuffix(" (control)") in controls else ' class="run"'
-        cells.append(f"<tr{kind}>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>")
-    return f'<div class="scroll"><table>{"".join(cells)}</table></div>'
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
-def _details(run: Run) -> str:
-    """Configuration, versions and checksums of a run; what all its seeds share is shown once."""
-    shown: list[dict[str, Any]] = [
-        {k: v for k, v in s.summary.items() if k not in HIDDEN} for s in run.seeds if s.summary
-    ]
-    if not shown:
-        return (
-            f"<details><summary>{escape(run.label)}</summary><p class='soft'>Unfinished: no summary.json"
-            " yet.</p></details>"
-        )
-    first = shown[0]
-    shared = {k: v for k, v in first.items() if all(s.get(k) == v for s in shown)}
-    own = {
-        seed.seed: {k: v for k, v in s.items() if k not in shared}
-        for seed, s in zip((x for x in run.seeds if x.summary), shown, strict=True)
-    }
-    text = escape(json.dumps(shared, indent=1, ensure_ascii=False, default=str))
-    per_seed = escape(
-        "\n".join(f"seed {seed}: {json.dumps(v, ensure_ascii=False, default=str)}" for seed, v in own.items() if v)
-    )
-    extra = f"<pre>{per_seed}</pre>" if per_seed else ""
-    return f"<details><summary>{escape(run.label)}{' (control)' if run.control else ''}</summary><pre>{text}</pre>{extra}</details>"
+def _json(data: Any) -> str:
+    """JSON that cannot end its script element."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,5 +1,6 @@
-"""Run folders: a run is a folder with seed-0, seed-1, ... (trials.jsonl and summary.json in each).
+"""What reports are made of: run folders, journals, Optuna storages.
 
+A run is a folder with seed-0, seed-1, ... (trials.jsonl and summary.json in each).
 A recipe's folder holds one such folder for each arm instead. Either may hold controls in controls/NAME.
 A running search has no summary.json yet and can be read too.
 """
@@ -13,7 +14,8 @@ from typing import Any
 
 from search.errors import UserError
 from search.reports.curves import Run, Section, SeedRun
-from search.studies.folder import read_summary, read_trials
+from search.reports.storages import is_storage, read_storage
+from search.studies.folder import CONFIGURATION, JOURNAL, SUMMARY, TRIALS, read_summary, read_trials
 
 
 def read_sections(paths: Sequence[str | Path]) -> list[Section]:
@@ -21,7 +23,11 @@ def read_sections(paths: Sequence[str | Path]) -> list[Section]:
 
     UserError when there is none.
     """
-    found = {run.path.resolve(): run for path in paths for run in _expand(Path(path))}
+    found = {
+        run.path.resolve(): run
+        for path in paths
+        for run in (read_storage(path) if is_storage(path) else _expand(Path(path)))
+    }
     runs = list(found.values())
     groups: dict[tuple[str, str, str], list[Run]] = {}
     finished = {r.task: r for r in reversed(runs) if r.metric}
@@ -45,10 +51,15 @@ def _adopt(run: Run, other: Run | None) -> Run:
 
 def _expand(path: Path) -> list[Run]:
     if not path.is_dir():
-        raise UserError(f"{path} was given - it must be the folder of a run - see `ls runs`")
-    if (path / "trials.jsonl").is_file():
+        raise UserError(
+            f"{path} was given - it must be the folder of a run, a journal file or the URL of an Optuna storage - see"
+            " `ls runs`"
+        )
+    if (path / TRIALS).is_file():
         return [_run(path, [path])]
     seeds = _seed_folders(path)
+    if not seeds and (path / JOURNAL).is_file():
+        return read_storage(path / JOURNAL)
     if seeds:
         found = [_run(path, seeds)]
     else:
@@ -62,24 +73,24 @@ def _expand(path: Path) -> list[Run]:
 
 
 def _seed_folders(path: Path) -> list[Path]:
-    found = [p for p in path.glob("seed-*") if (p / "trials.jsonl").is_file()]
+    found = [p for p in path.glob("seed-*") if (p / TRIALS).is_file()]
     return sorted(found, key=lambda p: (len(p.name), p.name))
 
 
 def _run(path: Path, folders: Sequence[Path]) -> Run:
+    places = (path / CONFIGURATION, path.parent / CONFIGURATION, path.parent.parent / CONFIGURATION)
+    started = next((read_summary(f) for f in places if f.is_file()), {})
     seeds = tuple(
-        SeedRun(f.name.removeprefix("seed-"), read_trials(f / "trials.jsonl"), read_summary(f / "summary.json"))
+        SeedRun(
+            f.name.removeprefix("seed-"),
+            read_trials(f / TRIALS),
+            read_summary(f / SUMMARY),
+            _budget(read_summary(f / SUMMARY), started),
+        )
         for f in folders
     )
     first: Mapping[str, Any] = next((s.summary for s in seeds if s.summary), {})
-    started = next(
-        (f for f in (path / "run.json", path.parent / "run.json", path.parent.parent / "run.json") if f.is_file()), None
-    )
-    first = first or {
-        "task": "",
-        "metric": "",
-        **({k: v for k, v in read_summary(started).items() if k == "task"} if started else {}),
-    }
+    first = first or {"task": started.get("task")}
     optimum = first.get("optimum")
     return Run(
         label=path.name,
@@ -91,6 +102,11 @@ def _run(path: Path, folders: Sequence[Path]) -> Run:
         direction=str(first.get("direction") or "maximize"),
         optimum=float(optimum) if isinstance(optimum, (int, float)) else None,
     )
+
+
+def _budget(*said: Mapping[str, Any]) -> int | None:
+    """The first budget that is stated: by a seed's summary, else by its run."""
+    return next((s["budget"] for s in said if isinstance(s.get("budget"), int)), None)
 
 
 def _distinct_labels(runs: Sequence[Run]) -> list[Run]:

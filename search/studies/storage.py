@@ -43,7 +43,7 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
         ) from error
     except Exception as error:
         raise UserError(
-            f"storage {_address(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check"
+            f"storage {address(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check"
             " the address"
         ) from error
 
@@ -56,7 +56,7 @@ def _with_driver(url: str) -> str:
     return f"{scheme}+{driver.lower()}://{rest}" if driver else url
 
 
-def _address(url: str) -> str:
+def address(url: str) -> str:
     """A URL without user and password, for messages."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
