@@ -51,25 +51,27 @@ def check_registry(registry: str | None) -> None:
     read_registry(path)
 
 
-def enter(name: str, rows: str | Path, registry: str | None) -> str:
+def enter(name: str, rows: str | Path, registry: str | None, history: bool = False) -> str:
     """Register rows where that is meant, and the sentence that says so.
 
     registry: a file; 'none' to leave all alone; None: dataset_info.json, but only for rows below the data/ beside it.
+    history: rows hold the turns before their last one.
     """
     if registry == NONE:
         return ""
     if registry is None and Path(os.path.relpath(rows)).parts[0] != "data":
         return f"not registered, as {rows} is not below data/ - to register it, add --registry {DEFAULT}"
-    register(name, rows, registry or DEFAULT)
+    register(name, rows, registry or DEFAULT, history)
     return f"registered as '{name}' in {registry or DEFAULT}"
 
 
-def register(name: str, rows: str | Path, registry: str | Path = DEFAULT) -> bool:
+def register(name: str, rows: str | Path, registry: str | Path = DEFAULT, history: bool = False) -> bool:
     """Enter the rows file under `name`; returns whether anything changed. Other entries stay as they are."""
     registry = Path(registry)
     file_name = Path(os.path.relpath(rows, registry.absolute().parent))
     outside = file_name.parts[0] == os.pardir
-    entry = {"file_name": str(Path(rows).resolve()) if outside else file_name.as_posix(), "columns": COLUMNS}
+    columns = COLUMNS | ({"history": "history"} if history else {})
+    entry = {"file_name": str(Path(rows).resolve()) if outside else file_name.as_posix(), "columns": columns}
     with file_lock(registry.resolve().parent):
         entries = read_registry(registry)
         if entries.get(name) == entry:

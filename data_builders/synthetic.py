@@ -2,11 +2,13 @@
 
     python -m data_builders.synthetic --samples 300000 --seed 1 --out data/synthetic_1.jsonl
     python -m data_builders.synthetic --samples 2000 --format paper --out data/synthetic_paper.jsonl
+    python -m data_builders.synthetic --format stamped --stage easy=2e6 --stage small=8e6 --seed 1 --out data/raw.jsonl
 
 Formats nano_value (evidence about one candidate -> its value token) and nano (ten candidates -> the code of the best)
 can be built together by --answers; any other prompt format gives history and candidates as text -> the code of the
-best. Rows of one history stand together; LLaMA-Factory shuffles. Row blocks depend on (seed, block) alone: any number
-of workers writes the same bytes.
+best; format stamped gives whole histories, an answer for every entry, the stages in the order given (train with
+disable_shuffling: true). Rows of one history stand together; LLaMA-Factory shuffles. Row blocks depend on (seed, block)
+alone: any number of workers writes the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from contextlib import ExitStack
 from tqdm import tqdm
 
 from data_builders.options import add_output_arguments, add_sampling_arguments, rows_path, run_builder, stopped
+from data_builders.prior import stamped_rows
 from data_builders.prior.nano_rows import ANSWER_CANDIDATES, BLOCK, recipe_hash, stream, tokens_of
+from data_builders.prior.stamped_rows import STAGES, plan_of
 from data_builders.prior.text_rows import GROUP, make_source
 from data_builders.registry import check_registry, enter
 from data_builders.rows.work import open_work
@@ -33,6 +37,7 @@ BLOCK_FORMATS = (
     "nano_value",
     "nano",
 )  # written in blocks of questions; all others row by row, as the other builders do
+WHOLE = "stamped"
 LONGEST_ANSWER_ROW = 240
 VALUE_ANSWER = re.compile(r'"output": "<v\d+>"')
 
@@ -46,7 +51,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     add_output_arguments(parser, "synthetic", 10000, BLOCK_FORMATS[0])
     text = parser.add_argument_group(
-        "rows of text", f"formats {', '.join(f for f in FORMATS if f not in BLOCK_FORMATS)}"
+        "rows of text", f"formats {', '.join(f for f in FORMATS if f not in (*BLOCK_FORMATS, WHOLE))}"
     )
     add_sampling_arguments(text, ("ncode",))
     text.add_argument("--group", type=int, default=GROUP, help=f"rows that share a random world (default {GROUP})")
@@ -61,15 +66,19 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     block.add_argument(
         "--curriculum", action="store_true", help="small clean worlds first; train with disable_shuffling: true"
     )
+    whole = parser.add_argument_group("whole histories", f"format {WHOLE}, as many rows as the stages' tokens need")
+    whole.add_argument("--stage", action="append", metavar="NAME=TOKENS", help=f"repeatable: {', '.join(STAGES)}")
+    whole.add_argument("--lengths", help="tokens of a row instead of the stages' own, e.g. 512,768")
     args = parser.parse_args(words)
     get_format(args.format)
-    other = text if args.format in BLOCK_FORMATS else block
-    for action in other._group_actions:
-        if getattr(args, action.dest) != action.default:
-            raise UserError(
-                f"{action.option_strings[0]} was given with --format {args.format} - it belongs to {other.title},"
-                f" {other.description} - leave it out or choose another format"
-            )
+    own = block if args.format in BLOCK_FORMATS else whole if args.format == WHOLE else text
+    for other in [group for group in (text, block, whole) if group is not own]:
+        for action in other._group_actions:
+            if getattr(args, action.dest) != action.default:
+                raise UserError(
+                    f"{action.option_strings[0]} was given with --format {args.format} - it belongs to {other.title},"
+                    f" {other.description} - leave it out or choose another format"
+                )
     _check(args)
     return args
 
@@ -135,12 +144,41 @@ def _parted(text: str, answers: bool) -> tuple[bytes, bytes]:
     return "".join(x for x in lines if VALUE_ANSWER.search(x)).encode(), "".join(short).encode()
 
 
+def write_histories(args: argparse.Namespace) -> int:
+    """Rows of whole histories, stage by stage: write, register, say what they are."""
+    stages = args.stage or ["easy=1.6e6", "small=3e6"]
+    todo = plan_of(stages, args.lengths)
+    plan = {"builder": "synthetic", "format": WHOLE, "seed": args.seed, "stages": stages, "lengths": args.lengths}
+    plan |= {"format_hash": format_hash(WHOLE), "recipe": stamped_rows.recipe_hash()}
+    out = rows_path(args.out, "synthetic")
+    check_registry(args.registry)
+    meta = out.with_suffix(".meta.json")
+    with open_work(out, [out, meta], ("rows",), plan) as work:
+        with ExitStack() as files, tqdm(unit="row", desc=out.name, disable=args.quiet) as bar:
+            first = work.resume(0, files)
+            made = Counter(work.counts)
+            bar.update(made["rows"])
+            for task, (text, counts) in enumerate(stamped_rows.stream(args.seed, todo, args.workers, made), first):
+                work.add(task, (text.encode(),), counts)
+                bar.update(counts["rows"])
+        tokens = {name: work.counts[name] for name, _, _ in todo}
+        facts = {**plan, "rows": work.counts["rows"], "tokens": tokens, "sha256": work.digest.hexdigest()}
+        out.unlink(missing_ok=True)
+        write_atomic(meta, json.dumps(facts | {"source": "synthetic prior, no real table"}, indent=1) + "\n")
+        os.replace(work.parts[0], out)
+    size = out.stat().st_size / 1e6
+    print(f"{out}: {facts['rows']} rows, {sum(tokens.values()):,} tokens, {size:.1f} MB, recipe {facts['recipe']}")
+    if said := enter(args.name or out.stem, out, args.registry, history=True):
+        print(said)
+    return 0
+
+
 def main() -> int:
     """The command line."""
     args = parse()
-    if args.format in BLOCK_FORMATS:
+    if args.format in (*BLOCK_FORMATS, WHOLE):
         try:
-            return write_blocks(args)
+            return write_histories(args) if args.format == WHOLE else write_blocks(args)
         except KeyboardInterrupt:
             return stopped(rows_path(args.out, "synthetic"))
     return run_builder(

@@ -135,7 +135,7 @@ def test_training_and_serving_see_the_same_tokens(name, tokenizer, model_folder,
 
 
 def test_every_format_is_covered():
-    assert {f for f, _ in PAIRS} == set(FORMATS)
+    assert {f for f, _ in PAIRS} == set(FORMATS) - {"stamped"}, "stamped, of many turns: tests/test_stamped.py"
 
 
 def test_the_repository_carries_the_tokenizer_that_the_tests_build():

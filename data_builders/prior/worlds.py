@@ -74,9 +74,9 @@ def sample_layout(rng: np.random.Generator) -> Layout:
     return Layout(np.maximum(options, 2)[group].astype(np.int64), group, ordered)
 
 
-def sample_world(rng: np.random.Generator) -> World:
-    """A random space with a random response function on it."""
-    layout = sample_layout(rng)
+def sample_world(rng: np.random.Generator, layout: Layout | None = None) -> World:
+    """A random space (or this one) with a random response function on it."""
+    layout = layout or sample_layout(rng)
     probe = (rng.random((PROBE, len(layout.sizes))) * layout.sizes).astype(np.int64)
     gate = _gate(rng, layout)
     see = (lambda codes: codes) if gate is None else (lambda codes: _closed(codes, gate))

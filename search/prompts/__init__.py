@@ -14,6 +14,7 @@ FORMATS = {
     "release": "search.prompts.formats:RELEASE",
     "nano": "search.prompts.nano:NANO",
     "nano_value": "search.prompts.nano:NANO_VALUE",
+    "stamped": "search.prompts.stamped:STAMPED",
 }
 
 

@@ -17,6 +17,7 @@ RANKERS = {
     "knn": "search.rankers.surrogate:NeighbourRanker",
     "gp": "search.rankers.surrogate:GPRanker",
     "nano": "search.rankers.nano:NanoRanker",
+    "raw": "search.rankers.raw:RawRanker",
     "chat": "search.rankers.chat:ChatRanker",
     "endpoint": "search.rankers.endpoint:EndpointRanker",
     "replay": "search.rankers.replay:ReplayRanker",
