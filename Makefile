@@ -36,6 +36,8 @@ test-slow: venv
 
 lint: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 demo: venv
 	@echo "[1/4] ranking rows from NAS-Bench-201, CIFAR-10"

@@ -6,10 +6,11 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from search.errors import UserError
 
@@ -19,7 +20,7 @@ _KEPT_OF_NAME = 80  # characters; a temporary name must not be longer than the f
 
 
 @contextmanager
-def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO]:
+def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open `path` for writing; it appears (or is replaced) only if the block ends without an error.
 
     The temporary name cannot be guessed and is never one that somebody else has made, be it a link. mode: "w" (UTF-8
@@ -27,7 +28,7 @@ def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(8)}.tmp")
-    text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o666), mode, **text) as handle:
@@ -119,7 +120,7 @@ def _open_for_lock(path: Path) -> int:
 
 
 def _lock(handle: int, wait: bool) -> None:
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         try:

@@ -191,7 +191,10 @@ def test_another_prompt_format_is_refused(tmp_path: Path):
     folder = tmp_path / "model"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.png"))
     (folder / "prompt_format.json").write_text('{"format": "nano", "hash": "000000000000"}')
-    with pytest.raises(UserError, match="other nano prompts"):
+    with pytest.raises(UserError, match="as this version writes them"):
+        NanoRanker(folder)
+    (folder / "prompt_format.json").write_text('{"format": "na')
+    with pytest.raises(UserError, match="cannot be read"):
         NanoRanker(folder)
     (folder / "prompt_format.json").unlink()
     with pytest.raises(UserError, match="which prompt format"):
@@ -202,7 +205,7 @@ def test_another_prompt_format_is_refused(tmp_path: Path):
 def test_another_process_gives_the_same_scores(ranker: NanoRanker):
     history, candidates, _ = asked()
     script = (
-        "import json, sys; from search.rankers.nano import NanoRanker; from search.space import Seen;"
+        "import json, sys; from search.rankers.nano import NanoRanker; from search.spaces import Seen;"
         "h, c = json.load(sys.stdin); print(json.dumps(NanoRanker().rank([Seen(*s) for s in h], c).scores))"
     )
     done = subprocess.run(

@@ -50,7 +50,7 @@ class PriorSource:
 
     def batch(self, rng: np.random.Generator, rows: int) -> RowBatch:
         """The next rows."""
-        parts, counts = [], Counter()
+        parts, counts = list[RowBatch](), Counter[str]()
         while rows > 0:
             world = sample_world(rng)
             if not self.large_enough(world, rng):

@@ -5,6 +5,7 @@ search.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _crowded(values: np.ndarray, rng: np.random.Generator) -> bool:
 
 def _fresh(codes: np.ndarray, seen: set[bytes], most: int) -> np.ndarray:
     """The first `most` rows that are not in `seen`, which grows by them; uint8 (k, d)."""
-    kept = []
+    kept: list[Any] = []
     for i, row in enumerate(codes):
         key = row.tobytes()
         if len(kept) < most and key not in seen:

@@ -228,7 +228,7 @@ class LivePool:
 
     def distinct(self, column: int) -> int:
         """An upper bound: the size of the space."""
-        return int(min(np.prod(self.sizes.astype(np.float64)), 1e18))
+        return int(min(float(np.prod(self.sizes.astype(np.float64))), 1e18))
 
     def members(
         self, spaces: Subspaces | None, rng: np.random.Generator, need: np.ndarray

@@ -72,7 +72,7 @@ class PoolSource:
 
     def batch(self, rng: np.random.Generator, rows: int) -> RowBatch:
         """The next rows; see the module's docstring."""
-        shape, counts = self.shape, Counter()
+        shape, counts = self.shape, Counter[str]()
         self.pool.begin()
         wanted = rng.integers(shape.history[0], shape.history[1] + 1, size=rows) + shape.candidates
         column = rng.integers(len(self.origins), size=rows)

@@ -70,7 +70,7 @@ def batch_lines(job: Job, fmt: TextFormat, number: int) -> tuple[bytes, bytes, C
     width = answers.shape[1]
     outputs = answers.tobytes()
     head = b'{"instruction": "' + escaped(fmt.instruction) + b'", "input": "'
-    lines = []
+    lines: list[bytes] = []
     for i, text in enumerate(inputs):
         lines += (head, text, b'", "output": "', outputs[i * width : (i + 1) * width].rstrip(b"\0"), b'"}\n')
     truth = np.zeros(len(batch), dtype=job.record)

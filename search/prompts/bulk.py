@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -125,8 +126,9 @@ def _lines(parts: list[bytes | np.ndarray], n: int) -> bytes:
     at = 0
     for part in parts:
         if isinstance(part, np.ndarray):
-            field = {"names": ["x"], "formats": [part.dtype], "offsets": [at], "itemsize": len(pattern)}
-            table.view(np.dtype(field))["x"] = part
+            field: Any = {"names": ["x"], "formats": [part.dtype], "offsets": [at], "itemsize": len(pattern)}
+            view: Any = table.view(np.dtype(field))
+            view["x"] = part
         at += len(part) if isinstance(part, bytes) else part.dtype.itemsize
     text = table.tobytes()
     few = np.count_nonzero(table.view(np.uint8)) > 0.97 * len(text)

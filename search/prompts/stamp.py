@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from search.errors import UserError, did_you_mean
@@ -101,3 +101,21 @@ def agreed_encoding(requested: str | None, folders: Iterable[str | Path]) -> str
         if stamp is not None:
             return stamp["encoding"]
     return requested or "ncode"
+
+
+def require_format(folder: str | Path, formats: Sequence[str], how: str) -> str:
+    """The format that a model folder was trained with, one of `formats`.
+
+    UserError (ending in `how` to get such a model) when it holds no model, no stamp, another format, or the same format
+    with another text than this version writes.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise UserError(f"{folder} holds no model - a trained folder is needed - {how}")
+    stamp = read_stamp(folder)
+    if stamp is None:
+        missing = f"{folder} does not say which prompt format it learned - {STAMP} is missing"
+        raise UserError(f"{missing} - python -m search.stamp writes it")
+    if stamp["format"] not in formats or stamp["hash"] != format_hash(stamp["format"]):
+        given = f"{folder} was trained with format '{stamp['format']}' ({stamp['hash']})"
+        raise UserError(f"{given} - {' or '.join(formats)} as this version writes them are needed - {how}")
+    return stamp["format"]

@@ -36,7 +36,7 @@ def make_ranker(spec: str, context: Context) -> Ranker:
 
 
 def usable(role: str) -> list[str]:
-    """The names of the rankers whose class attribute `role` is true: 'control' or 'fallback'."""
+    """The names of the rankers whose class attribute `role` is true: 'control' or 'stands_in'."""
     return [name for name in RANKERS if getattr(ranker_class(name), role)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -64,10 +64,10 @@ class Ranker:
     prompt: the prompt format it asks in when none was named; None: it reads no prompt.
     transcript: its answers are worth keeping (and replaying).
     control: it may run beside a search as NAME-ranker.
-    fallback: it may answer for a language model that could not.
+    stands_in: it may answer for a language model that could not.
     """
 
-    name: ClassVar[str] = ""
+    name: str = ""
     shared: ClassVar[bool] = False
     local: ClassVar[bool] = True
     seconds: ClassVar[float | None] = None
@@ -75,7 +75,7 @@ class Ranker:
     prompt: ClassVar[str | None] = None
     transcript: ClassVar[bool] = True
     control: ClassVar[bool] = False
-    fallback: ClassVar[bool] = False
+    stands_in: ClassVar[bool] = False
 
     @classmethod
     def build(cls, argument: str, context: Context) -> Ranker:
@@ -93,7 +93,7 @@ class Ranker:
         """Free what the ranker holds (models, connections)."""
 
 
-def from_scores(candidates: Sequence[str], scores: Sequence[float], source: str, **more: Any) -> Ranking:
+def from_scores(candidates: Sequence[str], scores: Iterable[float], source: str, **more: Any) -> Ranking:
     """The ranking given by `scores`; a tie goes to the earlier candidate.
 
     Scores are kept to 9 significant digits, so that ties are ties on every machine.

@@ -184,7 +184,7 @@ class ChatRanker(Ranker):
 
         torch.manual_seed(zlib.crc32(f"{info['prompt']}{len(history)}".encode()))
         written = [self.write(c) for c in candidates]
-        tokens, answers = 0, []
+        tokens, answers = 0, list[str]()
         best = None
         for attempt in range(1 + max(0, self.retries)):
             sampling = {} if attempt == 0 else {"do_sample": True, "temperature": 1.0, "top_p": 1.0}
@@ -198,7 +198,8 @@ class ChatRanker(Ranker):
                 best = candidates[written.index(named)]
                 break
         info |= {"answer": answers[-1], "attempts": len(answers), "invalid": len(answers) - (best is not None)}
-        spent = {"source": self.name, "tokens": tokens, "seconds": time.perf_counter() - started, "info": info}
+        seconds = time.perf_counter() - started
+        spent: dict[str, Any] = {"source": self.name, "tokens": tokens, "seconds": seconds, "info": info}
         if best is None:
             return fall_back(
                 self.fallback, f"no candidate named in {len(answers)} answers", history, candidates, **spent

@@ -22,7 +22,7 @@ class RandomRanker(Ranker):
 
     name = "random"
     transcript = False
-    control = fallback = True
+    control = stands_in = True
 
     def __init__(self, seed: int = 0):
         self.seed = seed

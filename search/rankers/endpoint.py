@@ -154,7 +154,7 @@ class EndpointRanker(Ranker):
             attempt += 1
         info: dict[str, Any] = {"format": self.format.name, "prompt": text_hash(text), "answer": answer[:LONGEST_NOTE]}
         info |= {"attempts": attempt, "invalid": errors.pop("invalid", 0), "errors": dict(errors)}
-        spent = {
+        spent: dict[str, Any] = {
             "source": f"{self.name} {self.model}",
             "tokens": tokens,
             "seconds": time.perf_counter() - started,
@@ -191,7 +191,7 @@ def constraint_fields(constrain: str, written: Sequence[str]) -> dict[str, Any]:
     """The fields of a request that allow nothing but one of the written candidates, in each server's own language."""
     if constrain == "json":
         answers = {"type": "string", "enum": list(written)}
-        schema = {"type": "object", "properties": {"answer": answers}, "required": ["answer"]}
+        schema: dict[str, Any] = {"type": "object", "properties": {"answer": answers}, "required": ["answer"]}
         schema["additionalProperties"] = False
         named = {"name": "choice", "strict": True, "schema": schema}
         return {"response_format": {"type": "json_schema", "json_schema": named}}

@@ -2,25 +2,22 @@
 
     nano                      the model in models/nano; a search reads `blend`, an exam (one pick, nothing after it)
                               `mean`
-    nano:ei                   another reading: mean, ei, ucb, answer or mix
+    nano:ei                   another reading: mean, ei, blend or answer
     nano:saves/mine           another model folder; nano:saves/mine#mean  both
     nano:?shown=100           of a longer history, read the 50 best and the 50 latest of the rest (default 200 in all)
 
 mean     expected value of the candidate
 ei       expected improvement over the best entry of the history (its logarithm)
 blend    expected improvement where there is any, the mean where there is none: log(ei + 0.003) + 0.3 mean
-ucb      mean + half a standard deviation
 answer   log-likelihood of the candidate's code as the answer, ten candidates a prompt (the paper's way); read from the
          sister
          model in models/nano_answer, or from FOLDER itself if one was named
-mix      mean and answer, standardised over the candidates, added
 
 All candidates are read in one batched pass, in single precision: same history and candidates, same scores.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.prompts import format_hash
 from search.prompts.evidence import FEW, MOST, Evidence, gather, normal_scores, shown
 from search.prompts.nano import NANO, SHIFTS, VALUE_BINS, arrays, bin_centres, code_text, promise, value_lines
+from search.prompts.stamp import require_format
 from search.rankers import SHIPPED
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import split_options
@@ -41,7 +38,7 @@ from search.threads import wait_asleep
 
 FOLDER = SHIPPED / "nano"
 ANSWERS = FOLDER.with_name("nano_answer")
-MODES = ("mean", "ei", "ucb", "blend", "answer", "mix")
+MODES = ("mean", "ei", "blend", "answer")
 DEFAULTS = {"search": "blend", "pick": "mean"}
 GROUP = 10
 LEAST_GAIN, MEAN_SHARE = {"ei": 1e-6, "blend": 0.003}, {"ei": 1e-3, "blend": 0.3}
@@ -66,10 +63,11 @@ class NanoRanker(Ranker):
         self.folder, self.mode, self.most = Path(folder), mode, most
         self.answer_folder = ANSWERS if self.folder == FOLDER else self.folder
         self._models: dict[Path, tuple[Any, Any]] = {}
-        for needed in {"answer": (self.answer_folder,), "mix": (self.folder, self.answer_folder)}.get(
-            mode, (self.folder,)
-        ):
-            check_folder(needed, self.formats)
+        require_format(
+            self.answer_folder if mode == "answer" else self.folder,
+            self.formats,
+            "train yaml/lmsearcher_nano.yaml, or leave the folder out for models/nano",
+        )
         wait_asleep()
 
     @classmethod
@@ -85,15 +83,11 @@ class NanoRanker(Ranker):
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         start = time.perf_counter()
         evidence = gather(*arrays(history, candidates), self.most)
-        tokens = 0
-        value = answer = np.zeros(len(candidates))
-        if self.mode != "answer":
+        if self.mode == "answer":
+            scores, tokens = self.answers(evidence, candidates)
+        else:
             odds, tokens = self.distributions(evidence)
-            value = reading(odds, history, self.mode, self.most)
-        if self.mode in ("answer", "mix"):
-            answer, more = self.answers(evidence, candidates)
-            tokens += more
-        scores = {"answer": answer, "mix": _standard(value) + _standard(answer)}.get(self.mode, value)
+            scores = reading(odds, history, self.mode, self.most)
         source = self.name if self.mode == DEFAULTS["search"] else f"{self.name}:{self.mode}"
         return from_scores(candidates, np.round(scores, 5), source, tokens=tokens, seconds=time.perf_counter() - start)
 
@@ -161,39 +155,12 @@ def chat_prompt(tokenizer: Any, text: str) -> str:
     return tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False)
 
 
-def check_folder(folder: Path, formats: Sequence[str]) -> None:
-    """UserError unless the folder holds a model that was trained on one of these formats as it is now."""
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder} holds no model - the nano ranker needs a trained folder - train yaml/lmsearcher_nano.yaml or use"
-            " models/nano"
-        )
-    stamp = folder / "prompt_format.json"
-    if not stamp.is_file():
-        raise UserError(
-            f"{folder} does not say which prompt format it learned - expected prompt_format.json - python -m"
-            " search.stamp writes it"
-        )
-    found = json.loads(stamp.read_text(encoding="utf-8"))
-    if found.get("format") not in formats or found.get("hash") != format_hash(found["format"]):
-        raise UserError(
-            f"{folder} was trained with format '{found.get('format')}' ({found.get('hash')}) - this version writes"
-            " other nano prompts - train it"
-        )
-
-
 def reading(odds: np.ndarray, history: Sequence[Seen], mode: str, most: int = MOST) -> np.ndarray:
-    """One number per candidate from its value distribution (m, 60): mean, ei, ucb or blend; float64 (m,)."""
+    """One number per candidate from its value distribution (m, 60): mean, ei or blend; float64 (m,)."""
     centres = bin_centres()
     mean = odds @ centres
-    if mode == "ucb":
-        return mean + 0.5 * np.sqrt(np.maximum(odds @ centres**2 - mean**2, 0.0))
     if mode in ("ei", "blend"):
         values = np.array([s.value for s in history], dtype=np.float64)
         best = float(normal_scores(values[shown(values, most)]).max()) if len(values) else 0.0
         return np.log(odds @ np.maximum(centres - best, 0.0) + LEAST_GAIN[mode]) + MEAN_SHARE[mode] * mean
     return mean
-
-
-def _standard(x: np.ndarray) -> np.ndarray:
-    return (x - x.mean()) / max(float(x.std()), 1e-9)

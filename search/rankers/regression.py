@@ -107,7 +107,7 @@ def ridge(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, alphas: Sequence[floa
     eigen, basis = np.linalg.eigh(x.T @ x / scale)
     z, z_new = x @ basis / scale**0.5, x_new @ basis / scale**0.5
     target = z.T @ (y - y.mean())
-    best = None
+    best: tuple[Any, ...] = ()
     for alpha in alphas:
         weights = target / (np.maximum(eigen, 0) + alpha)
         leverage = ((z * z) / (np.maximum(eigen, 0) + alpha)).sum(axis=1) + 1 / len(y)
@@ -216,7 +216,7 @@ def _solve(kernel: np.ndarray, y: np.ndarray, kernel_new: np.ndarray, alphas: Se
     eigen, basis = np.linalg.eigh(kernel / scale)
     eigen = np.maximum(eigen, 0)
     target, squares = basis.T @ (y - y.mean()), basis * basis
-    best = None
+    best: tuple[Any, ...] = ()
     for alpha in alphas:
         shrunk = eigen / (eigen + alpha)
         loo = y - (y - y.mean() - basis @ (shrunk * target)) / np.maximum(1 - squares @ shrunk - 1 / n, 1e-9)
@@ -224,9 +224,9 @@ def _solve(kernel: np.ndarray, y: np.ndarray, kernel_new: np.ndarray, alphas: Se
     return Prediction(kernel_new @ best[3] / scale + y.mean(), best[2], info={"alpha": best[1], "loo_mse": best[0]})
 
 
-def _better(best: tuple | None, error: float, alpha: float, *rest: np.ndarray) -> tuple:
+def _better(best: tuple[Any, ...], error: float, alpha: float, *rest: np.ndarray) -> tuple[Any, ...]:
     """The fit with the smaller error; the stronger penalty when they are equal."""
-    return (error, float(alpha), *rest) if best is None or error <= best[0] else best
+    return (error, float(alpha), *rest) if not best or error <= best[0] else best
 
 
 def _likelihood(kernel: np.ndarray, noise: float, target: np.ndarray) -> float:

@@ -53,7 +53,10 @@ class AnswerTree:
 def answer_tree(answers: Sequence[Sequence[int]]) -> AnswerTree:
     """The tree of non-empty token lists; the last token of an answer is only predicted, never fed."""
     nodes: dict[tuple[int, ...], int] = {(): -1}
-    tokens, parent, depth, paths = [], [], [], []
+    tokens: list[int] = []
+    parent: list[int] = []
+    depth: list[int] = []
+    paths: list[tuple[tuple[int, int], ...]] = []
     for answer in map(tuple, answers):
         path = []
         for i, token in enumerate(answer):

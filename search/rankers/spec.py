@@ -51,7 +51,7 @@ def make_fallback(name: str, context: Context) -> Ranker:
     """The ranker that answers when the model could not; UserError for one that would need a model itself."""
     from search.rankers import make_ranker, usable
 
-    return make_ranker(one_of("fallback", name, usable("fallback")), context)
+    return make_ranker(one_of("fallback", name, usable("stands_in")), context)
 
 
 def fall_back(

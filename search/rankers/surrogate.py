@@ -74,7 +74,7 @@ class RidgeRanker(SurrogateRanker):
     """
 
     name = "surrogate"
-    control = fallback = True
+    control = stands_in = True
     modes = ("pairs", "onehot")
 
     def predict(self, codes: np.ndarray, targets: np.ndarray, new: np.ndarray) -> surrogates.Prediction:
@@ -88,7 +88,7 @@ class NeighbourRanker(SurrogateRanker):
     """The average value of the told codes with the most equal digits."""
 
     name = "knn"
-    fallback = True
+    stands_in = True
     modes = ("nearest",)
 
     def predict(self, codes: np.ndarray, targets: np.ndarray, new: np.ndarray) -> surrogates.Prediction:

@@ -179,7 +179,7 @@ class Section:
         return int(np.clip(2 - math.floor(math.log10(max(spread, 1e-6))), 2, 6))
 
 
-def bootstrap(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def bootstrap(values: Sequence[float] | np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Mean of the finite values and its 95 % percentile bootstrap interval; deterministic."""
     x = np.asarray(values, dtype=np.float64)
     x = x[np.isfinite(x)]

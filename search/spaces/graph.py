@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import permutations, product
+from typing import Any
 
 from search.spaces.space import Decision, Space
 
@@ -28,8 +29,8 @@ def network(code: str, ops: tuple[str, ...] = OPS) -> Forest:
     link = LINKS[int(code[0])]
     chosen = [ops[int(c)] for c in code[1:]]
 
-    def follow(node: int) -> list:
-        out = []
+    def follow(node: int) -> list[Any]:
+        out: list[Any] = []
         for child in (i for i in range(1, 5) if int(link[i - 1]) == node):
             below = follow(child)
             if chosen[child - 1] == "skip" and below:
@@ -38,7 +39,7 @@ def network(code: str, ops: tuple[str, ...] = OPS) -> Forest:
                 out.append((chosen[child - 1], below))
         return out
 
-    def tidy(forest: list, on_input: bool) -> Forest:
+    def tidy(forest: list[Any], on_input: bool) -> Forest:
         nodes = sorted((op, tidy(below, False)) for op, below in forest)
         if on_input or nodes == [("skip", ())]:
             nodes = [n for n in nodes if n != ("skip", ())]

@@ -45,7 +45,7 @@ def cell_keys(digits: np.ndarray) -> np.ndarray:
             operation = digits[:, 2 * (node - 2) + k].astype(np.uint64)
             total += _mix(state[rows, source] * np.uint64(31) + operation + np.uint64(1))
         state[:, node] = _mix(total)
-    return sum(_mix(state[:, node] + np.uint64(7)) for node in (2, 3, 4, 5))
+    return sum((_mix(state[:, node] + np.uint64(7)) for node in (2, 3, 4, 5)), np.zeros(n, dtype=np.uint64))
 
 
 def architecture_keys(codes: np.ndarray) -> np.ndarray:

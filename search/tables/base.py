@@ -43,7 +43,7 @@ class Table:
         """Row number of each code, -1 where the table does not have it; int64 (n,)."""
         found = np.array([self._index.get(row.tobytes(), -1) for row in self.space.to_array(codes)], dtype=np.int64)
         if self.by_canonical:
-            for i in np.flatnonzero(found < 0):
+            for i in np.flatnonzero(found < 0).tolist():
                 same = self.space.to_array([self.space.canonical(codes[i])])
                 found[i] = self._index.get(same[0].tobytes(), -1)
         return found

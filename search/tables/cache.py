@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,9 @@ def _to_bytes(table: Table) -> bytes:
         "sha256": table.sha256,
         "by_canonical": table.by_canonical,
     }
-    arrays = {f"metric_{i}": np.asarray(values, dtype=np.float64) for i, values in enumerate(table.metrics.values())}
+    arrays: dict[str, Any] = {
+        f"metric_{i}": np.asarray(values, dtype=np.float64) for i, values in enumerate(table.metrics.values())
+    }
     text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, meta=text, codes=table.codes.astype(np.uint8), **arrays)

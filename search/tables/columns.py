@@ -17,6 +17,7 @@ import gzip
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -201,7 +202,7 @@ def _decision(path: Path, column: str, cells: list[str]) -> tuple[Decision, np.n
             f"row {cells.index('') + 2} of {path.name} has no value in decision column '{column}' - every row needs one"
             " - fill it in"
         )
-    values = [_option(c) for c in cells]
+    values: Sequence[Any] = [_option(c) for c in cells]
     if any(isinstance(v, str) for v in values):
         values = cells
     options = sorted(set(values))

@@ -7,6 +7,7 @@ code is the index of the option of decision i, the very key that the package use
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from search.errors import UserError, did_you_mean
 from search.spaces import Decision, Space
@@ -88,7 +89,7 @@ def _load(
     family: str,
     dataset: str,
     known: tuple[str, ...],
-    decisions: dict[str, tuple],
+    decisions: dict[str, tuple[Any, ...]],
     directions: dict[str, str],
     metrics: dict[str, str],
     source: str | Path | None,

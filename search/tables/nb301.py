@@ -58,7 +58,7 @@ def load_source(source: str | Path | None, ops: tuple[str, ...]) -> Table:
 
 def _from_runs(files: list[Path], path: Path, digest: str) -> Table:
     """Runs with the most common training set-up (layers, channels, epochs); files that are no runs are counted."""
-    runs: list[tuple[Any, str, tuple[float, float, float]]] = []
+    runs: list[tuple[Any, str, tuple[float, ...]]] = []
     other = 0
     for file in files:
         try:
@@ -115,8 +115,8 @@ def _table(
         groups.setdefault(code, []).append(figures)
     width = max(map(len, groups.values()))
     block = np.full((len(groups), width, len(names)), np.nan)
-    for row, figures in enumerate(groups.values()):
-        block[row, : len(figures)] = figures
+    for row, repeats in enumerate(groups.values()):
+        block[row, : len(repeats)] = repeats
     metrics = {
         name: np.ascontiguousarray(block[:, :, k] if width > 1 else block[:, 0, k]) for k, name in enumerate(names)
     }

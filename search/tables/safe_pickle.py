@@ -36,7 +36,7 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
     return np.frombuffer(raw, dtype=dtype, count=1)[0].item()
 
 
-class _Array(list):
+class _Array(list[Any]):
     """Receives the state of a pickled numpy array and keeps its shape and values (see `to_array`)."""
 
     def __setstate__(self, state: Any) -> None:
@@ -51,7 +51,7 @@ def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
-def _dict_of(*_: Any) -> dict:
+def _dict_of(*_: Any) -> dict[Any, Any]:
     return {}
 
 
@@ -63,13 +63,13 @@ def _bytes_of(text: str, encoding: str = "latin1") -> bytes:
 
 _BUILTINS = (set, frozenset, dict, list, tuple, int, float, complex)
 
-PLAIN: Mapping[tuple[str, str], Callable] = {
+PLAIN: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): _dict_of,
     ("_codecs", "encode"): _bytes_of,
     **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in _BUILTINS},
 }
-NUMPY: Mapping[tuple[str, str], Callable] = {
+NUMPY: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _dtype,
     ("numpy", "ndarray"): _Array,
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
@@ -80,7 +80,7 @@ NUMPY: Mapping[tuple[str, str], Callable] = {
 class SafeUnpickler(pickle.Unpickler):
     """An unpickler that knows only the names in `allowed`; anything else is a UserError that names it."""
 
-    def __init__(self, handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable]):
+    def __init__(self, handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable[..., Any]]):
         super().__init__(handle, encoding="latin1")
         self._what, self._allowed = what, allowed
 
@@ -97,7 +97,7 @@ class SafeUnpickler(pickle.Unpickler):
         return None
 
 
-def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable] | None = None) -> Any:
+def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable[..., Any]] | None = None) -> Any:
     """The next pickle in an open binary file. what: the file's name for messages; allowed: PLAIN and NUMPY unless
     given.
 
@@ -126,7 +126,7 @@ def load_file(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"file {path} does not exist - give the path of the benchmark's file")
-    opener = bz2.open if path.suffix in (".bz2", ".pbz2") else gzip.open if path.suffix == ".gz" else open
+    opener: Any = bz2.open if path.suffix in (".bz2", ".pbz2") else gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as handle:
         value = load(handle, path.name)
         try:

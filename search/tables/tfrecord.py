@@ -120,6 +120,7 @@ def fields(message: bytes) -> Iterator[tuple[int, Any]]:
     while at < end:
         tag, at = _varint(message, at)
         number, kind = tag >> 3, tag & 7
+        value: Any
         if kind == 0:
             value, at = _varint(message, at)
         elif kind == 1:

@@ -20,6 +20,8 @@ from search.tasks.base import Result, Task
 class TableTask(Task):
     """A table as a task: evaluation is a look-up of the raw code; codes that the table lacks are infeasible."""
 
+    table: Table
+
     def __init__(
         self,
         table: Table,
