@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -180,7 +181,8 @@ def stream(seed: int, plan: Plan, workers: int, made: Counter | None = None) -> 
         if made[name] >= tokens:
             continue
         make = partial(_block_text, seed=seed, name=name, stage=stage)
-        with closing(in_order(make, count(made[f"{name}.blocks"]), workers)) as texts:
+        stream: Any = in_order(make, count(made[f"{name}.blocks"]), workers)
+        with closing(stream) as texts:
             for text, more in texts:
                 counts = Counter({"rows": BLOCK, name: more, f"{name}.blocks": 1})
                 yield text, counts

@@ -136,7 +136,9 @@ class Reader:
     """Reads one growing history: keys and values of its unchanged beginning are kept."""
 
     def __init__(self, model: Any):
-        self.model, self.known, self.cache = model, [], None
+        self.model = model
+        self.known: list[int] = []
+        self.cache: Any = None
 
     def read(self, history: list[int], questions: np.ndarray) -> tuple[np.ndarray, int]:
         """Probabilities of the value bins behind each question, float64 (m, BINS), and the tokens computed.

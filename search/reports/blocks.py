@@ -43,7 +43,7 @@ def table(caption: str, rows: Sequence[Sequence[str]], controls: set[str]) -> st
 def winner_list(head: Headline) -> str:
     """The winner, one decision a line."""
     best = head.winner or {}
-    arch = best.get("arch") if isinstance(best.get("arch"), Mapping) else {"architecture": best.get("arch")}
+    arch: Any = best.get("arch") if isinstance(best.get("arch"), Mapping) else {"architecture": best.get("arch")}
     lines = "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(shown(v))}</dd></div>" for k, v in arch.items())
     code = f"code <code>{escape(str(best['code']))}</code>, " if best.get("code") else ""
     where = f"{head.run.label}, seed {best['seed']}, trial {best.get('number', '–')}"

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,10 @@ def _steps(run: Run) -> list[Step]:
     table = np.stack([mean, low, high, count])
     change = np.ones(table.shape[1], dtype=bool)
     change[1:] = ~np.isclose(table[:, 1:], table[:, :-1], rtol=0, atol=0, equal_nan=True).all(axis=0)
-    return [Step(int(i) + 1, *(float(v) for v in table[:3, i]), int(table[3, i])) for i in np.flatnonzero(change)]
+    return [
+        Step(int(i) + 1, float(table[0, i]), float(table[1, i]), float(table[2, i]), int(table[3, i]))
+        for i in np.flatnonzero(change)
+    ]
 
 
 def _plot(
@@ -189,7 +193,9 @@ def _plot(
 def _curve(index: int, curve: Curve, last: int, up: Axis, read: Callable[[float], float]) -> str:
     """The band, the line where every seed takes part, and the dotted line where fewer do."""
     total = len(curve.run.seeds)
-    whole, fewer, area = [], [], []
+    whole: list[str] = []
+    fewer: list[str] = []
+    area: list[Any] = []
     before: tuple[str, str] | None = None
     for step, end in zip(curve.steps, _ends(curve)):
         if not step.seeds:

@@ -78,7 +78,7 @@ def tried(section: Section, winner: Mapping[str, Any] | None) -> Tried | None:
     rows = list(found.values())
     names = list(dict.fromkeys(name for arch, _ in rows for name in arch))
     values = np.array([v for _, v in rows])
-    top = winner.get("arch") if winner and isinstance(winner.get("arch"), Mapping) else {}
+    top: Any = winner.get("arch") if winner and isinstance(winner.get("arch"), Mapping) else {}
     columns = [
         _levels([_plain(arch.get(name, MISSING)) for arch, _ in rows], _plain(top.get(name, MISSING))) for name in names
     ]
