@@ -45,6 +45,7 @@ class RawRanker(Ranker):
 
     name = "raw"
     shared = True
+    characters_a_token = 4.9  # measured: words of three or four characters and a blank
     prompt = "stamped"
 
     def __init__(
