@@ -30,9 +30,13 @@ PREFIX = "ablation_"
 
 @dataclass(frozen=True)
 class Arm:
-    """A base recipe with other rows. name: what is added to the base's name. recipe: the data recipe's path.
+    """A base recipe with other rows.
 
-    train, held_out: data set names. stamp: the options of search.stamp that say what its rows look like.
+    name: what is added to the base's name.
+    recipe: the data recipe's path.
+
+    train, held_out: data set names.
+    stamp: the options of search.stamp that say what its rows look like.
     """
 
     name: str

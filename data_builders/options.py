@@ -45,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, encodings: Sequenc
 def add_output_arguments(
     parser: argparse.ArgumentParser, name: str, samples: int = 1000, prompt_format: str = "paper"
 ) -> None:
-    """How many rows, of which format, and where they go; samples, prompt_format: the defaults."""
+    """How many rows, of which format, and where they go.
+
+    samples, prompt_format: the defaults.
+    """
     add = parser.add_argument
     add("--samples", type=int, default=samples, help=f"rows to build (default {samples})")
     add("--seed", type=int, default=0, help="same seed, same bytes (default 0)")

@@ -35,8 +35,9 @@ def in_order(
 ) -> Iterator[R]:
     """`function(item)` of every item, in order, computed by `workers` processes (1: by this one).
 
-    start: called once in each process with `given`. method: how processes are started. WorkLost when a process died or
-    ran out of memory; an error of `function` passes through, and no process is left behind.
+    start: called once in each process with `given`.
+    method: how processes are started. WorkLost when a process died or ran out of memory; an error of `function` passes
+        through, and no process is left behind.
     """
     if workers <= 1:
         if start:

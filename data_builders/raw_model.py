@@ -57,10 +57,11 @@ CHAT = (
 class Start:
     """Strengths of the starting weights; each was chosen on synthetic worlds alone.
 
-    local, match: largest attention logits of local and matching heads. common, value: lengths of the shared direction
-    and of the values' part beside the codes' part (1). scale: standard deviation of an embedding. head: of the values'
-    rows. mlp,
-    noise: of the rest.
+    local, match: largest attention logits of local and matching heads.
+    common, value: lengths of the shared direction and of the values' part beside the codes' part (1).
+    scale: standard deviation of an embedding.
+    head: of the values' rows.
+    mlp, noise: of the rest.
     """
 
     local: float = 3.0
@@ -225,8 +226,9 @@ def config_of(size: str, tokenizer: Any) -> Any:
 
 
 def write_start(folder: str | Path, size: str = "small", seed: int = 0, copying: bool = True) -> Path:
-    """Config, tokenizer and starting weights of an untrained model; returns the folder. copying: False keeps the usual
-    random weights.
+    """Config, tokenizer and starting weights of an untrained model; returns the folder.
+
+    copying: False keeps the usual random weights.
     """
     import torch
     from transformers import GenerationConfig, LlamaForCausalLM

@@ -40,7 +40,10 @@ JINJA = Path(__file__).parents[1] / "yaml" / "ncode.jinja"
 
 
 def build_tokenizer(phrases: list[str] | None = None, max_length: int = 8192) -> Any:
-    """The character tokenizer as a transformers PreTrainedTokenizerFast; phrases: texts that become one token each."""
+    """The character tokenizer as a transformers PreTrainedTokenizerFast.
+
+    phrases: texts that become one token each.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

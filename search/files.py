@@ -23,8 +23,9 @@ _KEPT_OF_NAME = 80  # characters; a temporary name must not be longer than the f
 def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open `path` for writing; it appears (or is replaced) only if the block ends without an error.
 
-    The temporary name cannot be guessed and is never one that somebody else has made, be it a link. mode: "w" (UTF-8
-    with line feeds) or "wb".
+    The temporary name cannot be guessed and is never one that somebody else has made, be it a link.
+
+    mode: "w" (UTF-8 with line feeds) or "wb".
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(8)}.tmp")
@@ -100,8 +101,8 @@ def _ours(found: os.stat_result) -> bool:
 def file_lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Exclusive lock on `path` that the operating system drops when its holder dies, however it dies.
 
-    path: a file, made if missing, or a folder, in which no lock file is left behind. wait: False raises BlockingIOError
-    while somebody else holds the lock.
+    path: a file, made if missing, or a folder, in which no lock file is left behind.
+    wait: False raises BlockingIOError while somebody else holds the lock.
     """
     handle = _open_for_lock(path)
     try:

@@ -1,4 +1,4 @@
-"""The few things that everything which touches Optuna shares."""
+"""Between a space and Optuna: parameters and codes turned into each other, and Optuna kept quiet."""
 
 from __future__ import annotations
 

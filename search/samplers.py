@@ -198,7 +198,8 @@ class LMSearcherSampler(StrategySampler):
     """The paper's loop as an Optuna sampler: a pool of fresh candidates, a ranker chooses.
 
     ranker: a spec such as 'surrogate', 'nano', 'chat:YAML', 'endpoint:URL#MODEL', or a Ranker (default: nano where it
-    is shipped, else surrogate). proposal, candidates, warmup: as in `python -m search.run`. seed=None draws one.
+        is shipped, else surrogate).
+    proposal, candidates, warmup: as in `python -m search.run`. seed=None draws one.
     """
 
     def __init__(

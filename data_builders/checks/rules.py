@@ -40,7 +40,8 @@ MATCHING = 0.9
 class Expectation:
     """What the rows of one file should be.
 
-    truths: one per origin; origin, value: each row's origin and candidates' values (or None).
+    truths: one per origin.
+    origin, value: each row's origin and candidates' values (or None).
     """
 
     format: str
@@ -74,7 +75,10 @@ class Finding:
 
 
 def check_row(line: str | bytes, number: int, expected: Expectation) -> Finding:
-    """All rules but tokens and duplicate, which need more than one row. number: the row's place in the file, from 0."""
+    """All rules but tokens and duplicate, which need more than one row.
+
+    number: the row's place in the file, from 0.
+    """
     try:
         row = json.loads(line)
         if list(row) != ["instruction", "input", "output"] or not all(isinstance(v, str) for v in row.values()):

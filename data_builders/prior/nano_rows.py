@@ -34,8 +34,8 @@ def rows(
 ) -> list[dict[str, str]]:
     """The 960 rows of one block.
 
-    answers: share of nano rows among nano_value rows. easy: probability that a world is drawn
-    small and clean (curriculum).
+    answers: share of nano rows among nano_value rows.
+    easy: probability that a world is drawn small and clean (curriculum).
     """
     rng = np.random.default_rng([seed, block])
     out: list[dict[str, str]] = []

@@ -38,9 +38,11 @@ CROWD = 0.6  # a world where more than this share of the values is one and the s
 class Stage:
     """One part of the curriculum.
 
-    lengths: tokens of a row, one of them per block. easy: kind of the easy worlds; share: how many worlds are easy.
-    decisions, options: largest numbers in the project's own worlds. told: share of rows whose values are ranked among
-    their first, told entries.
+    lengths: tokens of a row, one of them per block.
+    easy: kind of the easy worlds.
+    share: how many worlds are easy.
+    decisions, options: largest numbers in the project's own worlds.
+    told: share of rows whose values are ranked among their first, told entries.
     """
 
     lengths: tuple[int, ...]

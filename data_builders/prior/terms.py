@@ -14,10 +14,12 @@ Term = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Layout:
-    """A random space. sizes: options per decision, int64 (d,). group: decisions with the same group share their option
-    list.
-    ordered: whether a group's options are ordered (widths, depths). kind: flat, links (node inputs, then node
-    operations).
+    """A random space.
+
+    sizes: options per decision, int64 (d,).
+    group: decisions with the same group share their option list.
+    ordered: whether a group's options are ordered (widths, depths).
+    kind: flat, links (node inputs, then node operations).
     """
 
     sizes: np.ndarray

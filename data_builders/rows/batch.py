@@ -23,10 +23,11 @@ class RowBatch:
     candidates.
 
     texts: uint8 (m, width), the JSON-escaped code of each entry, NUL-padded (`search.prompts.bulk.digit_text` of
-    digits).
-    values: float64 (m,), higher is better; of a candidate: its true value. history, candidates: int64 (rows,) entries a
-    row.
-    origin: uint16 (rows,), index into the source's `origins`. counts: what the datasheet adds up (mask_draws, ...).
+        digits).
+    values: float64 (m,), higher is better; of a candidate: its true value.
+    history, candidates: int64 (rows,) entries a row.
+    origin: uint16 (rows,), index into the source's `origins`.
+    counts: what the datasheet adds up (mask_draws, ...).
     """
 
     texts: np.ndarray

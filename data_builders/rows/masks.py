@@ -17,7 +17,8 @@ import numpy as np
 class Subspaces:
     """n pruned subspaces.
 
-    options: uint8 (most options, decisions, n), the surviving ones first; kept: int64 (decisions, n), how many survive.
+    options: uint8 (most options, decisions, n), the surviving ones first.
+    kept: int64 (decisions, n), how many survive.
     """
 
     options: np.ndarray

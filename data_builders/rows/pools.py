@@ -72,7 +72,10 @@ def places(row: np.ndarray, rows: int) -> np.ndarray:
 
 
 def distinct_in_rows(row: np.ndarray, keys: np.ndarray, n_keys: int | None, rows: int) -> np.ndarray:
-    """How many different keys each row has; int64 (rows,). n_keys: keys are below it (None: any integers)."""
+    """How many different keys each row has; int64 (rows,).
+
+    n_keys: keys are below it (None: any integers).
+    """
     if n_keys is not None and n_keys * rows < 1 << 32:
         slot = row.astype(np.uint32) * np.uint32(n_keys) + keys.astype(np.uint32)
         slot.sort()
@@ -192,11 +195,13 @@ class TablePool:
 
 
 class LivePool:
-    """A space too large to list. keys: uint8 (m, d) -> int64 (m,), equal for equal architectures, -1 where there is
-    none;
-    values: (column, codes, keys) -> float64 (m,), asked only for the entries that are used; text: codes -> uint8 (m,
-    width).
-    surplus: how many codes are drawn for each one needed, more where many codes share a key or have none."""
+    """A space too large to list.
+
+    keys: uint8 (m, d) -> int64 (m,), equal for equal architectures, -1 where there is none.
+    values: (column, codes, keys) -> float64 (m,), asked only for the entries that are used.
+    text: codes -> uint8 (m, width).
+    surplus: how many codes are drawn for each one needed, more where many codes share a key or have none.
+    """
 
     def __init__(
         self, sizes: np.ndarray, keys: Callable, values: Callable, text: Callable = digit_text, surplus: float = 4.0

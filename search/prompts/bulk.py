@@ -140,9 +140,9 @@ def render_inputs(
 ) -> list[bytes]:
     """The `input` field of every row as JSON-escaped UTF-8.
 
-    texts: uint8 (m, width) of the codes, NUL-padded and already escaped; values: float64 (m,), those of candidates are
-    not read; history, candidates: int64 (rows,) numbers of entries. Equal to escaping `fmt.render(...).input` row by
-    row.
+    texts: uint8 (m, width) of the codes, NUL-padded and already escaped.
+    values: float64 (m,), those of candidates are not read.
+    history, candidates: int64 (rows,) numbers of entries. Equal to escaping `fmt.render(...).input` row by row.
     """
     texts = np.ascontiguousarray(texts)
     history, total = np.asarray(history, dtype=np.int64), np.asarray(history + candidates, dtype=np.int64)

@@ -98,7 +98,8 @@ def _read(codes: bytes, values: bytes, decisions: int, most: int) -> History:
 class History:
     """The views fitted to a history; `about` answers for any number of candidates.
 
-    codes: uint8 (n, d); values: float64 (n,), higher is better.
+    codes: uint8 (n, d).
+    values: float64 (n,), higher is better.
     """
 
     @single_blas_thread

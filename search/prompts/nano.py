@@ -11,8 +11,7 @@ nano         ten candidates in one prompt, each with the two averages and its co
     <n:4><d:3><o:3><s:5><avg:71><wav:73><gap:2><add~35><add:40>...=   ->   <v41>
 
 Values are normal scores of the history (0: median entry). A value token is a bin of 0.15; above the best and below the
-worst entry the scale goes on with the distance in units of (best - median). See `value_scores` for the map and its
-inverse side.
+worst entry the scale goes on with the distance in units of (best - median). See `value_scores` for the map.
 """
 
 from __future__ import annotations

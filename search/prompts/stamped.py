@@ -110,8 +110,9 @@ def steady_bins(values: np.ndarray, slack: float = SLACK) -> np.ndarray:
 class Naming:
     """How the codes of one question are written.
 
-    columns: the decisions shown, int64 (k,); words: the option number of each option of each shown decision, int64 (k,
-    36), below OPTIONS; markers: int64 (k,), below MARKERS.
+    columns: the decisions shown, int64 (k,).
+    words: the option number of each option of each shown decision, int64 (k, 36), below OPTIONS.
+    markers: int64 (k,), below MARKERS.
     """
 
     columns: np.ndarray

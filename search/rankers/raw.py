@@ -86,7 +86,8 @@ class RawRanker(Ranker):
     def distributions(self, codes: np.ndarray, bins: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, int]:
         """Probability of each value bin for each candidate, float64 (m, BINS), and the tokens computed.
 
-        codes: uint8 (n, d) with value bins int64 (n,); new: uint8 (m, d).
+        codes: uint8 (n, d) with value bins int64 (n,).
+        new: uint8 (m, d).
         """
         if not self._readers:
             self._readers = [Reader(load(self.folder)) for _ in range(1)]
@@ -144,8 +145,8 @@ class Reader:
     def read(self, history: list[int], questions: np.ndarray) -> tuple[np.ndarray, int]:
         """Probabilities of the value bins behind each question, float64 (m, BINS), and the tokens computed.
 
-        history: token ids, at least one; questions: int64 (m, q). All questions stand directly behind the history and
-        do not see each other.
+        history: token ids, at least one.
+        questions: int64 (m, q). All questions stand directly behind the history and do not see each other.
         """
         import torch
         from transformers import DynamicCache

@@ -26,7 +26,9 @@ class Prediction:
     """mean: of the new codes, float64 (m,). loo: each told code predicted from the others, (n,). std: of the new codes
     or None.
 
-    Both are in the units of the values that were given. info: the chosen hyperparameters.
+    Both are in the units of the values that were given.
+
+    info: the chosen hyperparameters.
     """
 
     mean: np.ndarray

@@ -24,7 +24,11 @@ PLAIN = ("", "identity")
 
 
 class Refused(Exception):
-    """A request that failed. kind: what is counted; wait: seconds the server asked for, if any."""
+    """A request that failed.
+
+    kind: what is counted.
+    wait: seconds the server asked for, if any.
+    """
 
     def __init__(self, kind: str, wait: float | None = None):
         super().__init__(kind)

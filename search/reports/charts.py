@@ -45,7 +45,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Curve:
-    """A run as drawn. last: its last evaluation; colour: index into the palette; dash: '' for a solid line."""
+    """A run as drawn.
+
+    last: its last evaluation.
+    colour: index into the palette.
+    dash: '' for a solid line.
+    """
 
     run: Run
     steps: tuple[Step, ...]

@@ -78,7 +78,9 @@ def tests(run: Run) -> Interval:
 
 
 def comparison_rows(section: Section, brief: bool = False) -> Rows:
-    """One row a run, best first: its mean best value at the checkpoints. brief: without intervals, for a terminal.
+    """One row a run, best first: its mean best value at the checkpoints.
+
+    brief: without intervals, for a terminal.
 
     A run says at a checkpoint only what it evaluated; a mean over fewer seeds says so.
     """

@@ -23,7 +23,8 @@ RESAMPLES = 10_000
 class SeedRun:
     """One search.
 
-    trials: the objects of trials.jsonl in order. summary: of summary.json ({} while the search is unfinished).
+    trials: the objects of trials.jsonl in order.
+    summary: of summary.json ({} while the search is unfinished).
     budget: evaluations it was to have (None: nobody said).
     """
 
@@ -51,9 +52,10 @@ class SeedRun:
 class Run:
     """The seeds of one method on one task.
 
-    directions: of further metrics, where the run says so ('minimize', 'maximize'). origin: 'run' for a folder of
-    search.run, 'journal' for a file written by search.Study, 'optuna' for another Optuna storage. address, study:
-    of the storage, as they may be shown.
+    directions: of further metrics, where the run says so ('minimize', 'maximize').
+    origin: 'run' for a folder of search.run, 'journal' for a file written by search.Study, 'optuna' for another Optuna
+        storage.
+    address, study: of the storage, as they may be shown.
     """
 
     label: str

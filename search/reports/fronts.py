@@ -23,8 +23,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Front:
-    """Everything measured of a metric pair. lower: whether the second metric is to be minimised; best: the points of
-    `points` that no other beats in both, best value first.
+    """Everything measured of a metric pair.
+
+    lower: whether the second metric is to be minimised.
+    best: the points of `points` that no other beats in both, best value first.
     """
 
     metric: str

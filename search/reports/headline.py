@@ -18,10 +18,13 @@ RIVAL = "random"
 class Headline:
     """The best run of a section and how it compares with random search.
 
-    winner: its best trial with its seed (None: no usable trial). optimal: whether that is the known optimum.
-    evaluations: after how many the seeds that found it had it, the median. found, seeds: how many seeds found exactly
-    this value, of how many. rival: mean best value of random search after as many evaluations (None: no such run).
-    saved: evaluations random search needed more (None: unknown); at_least: some of its seeds never got there.
+    winner: its best trial with its seed (None: no usable trial).
+    optimal: whether that is the known optimum.
+    evaluations: after how many the seeds that found it had it, the median.
+    found, seeds: how many seeds found exactly this value, of how many.
+    rival: mean best value of random search after as many evaluations (None: no such run).
+    saved: evaluations random search needed more (None: unknown).
+    at_least: some of its seeds never got there.
     """
 
     run: Run

@@ -27,8 +27,11 @@ MISSING = "not set"
 
 @dataclass(frozen=True)
 class Option:
-    """One option (or range) of a decision. tried: evaluations that had it; mean, best: of their values; effect: its
-    main effect in the surrogate's units, higher is better (0 where it has no say).
+    """One option (or range) of a decision.
+
+    tried: evaluations that had it.
+    mean, best: of their values.
+    effect: its main effect in the surrogate's units, higher is better (0 where it has no say).
     """
 
     label: str
@@ -41,7 +44,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Decided:
-    """One decision. share: of all decisions' importance, 0-1 (NaN: not computed)."""
+    """One decision.
+
+    share: of all decisions' importance, 0-1 (NaN: not computed).
+    """
 
     name: str
     options: tuple[Option, ...]
@@ -50,8 +56,10 @@ class Decided:
 
 @dataclass(frozen=True)
 class Tried:
-    """All decisions of a section. evaluations: distinct usable ones; skill: leave-one-out rank correlation of the
-    surrogate (NaN: no surrogate).
+    """All decisions of a section.
+
+    evaluations: distinct usable ones.
+    skill: leave-one-out rank correlation of the surrogate (NaN: no surrogate).
     """
 
     decisions: tuple[Decided, ...]
@@ -96,7 +104,10 @@ def tried(section: Section, winner: Mapping[str, Any] | None) -> Tried | None:
 
 @dataclass(frozen=True)
 class _Column:
-    """labels of the levels of one decision; level of every evaluation, int64 (n,); chosen: the winner's level."""
+    """labels of the levels of one decision; level of every evaluation, int64 (n,).
+
+    chosen: the winner's level.
+    """
 
     labels: tuple[str, ...]
     level: np.ndarray

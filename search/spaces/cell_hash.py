@@ -7,7 +7,10 @@ from hashlib import md5
 
 
 def vertex_hashes(edges: Sequence[tuple[int, int]], labels: Sequence[int], float_degrees: bool = False) -> list[str]:
-    """The final hash of each vertex, 32 hex digits. edges: (from, to); labels: -1 input, -2 output, else operation.
+    """The final hash of each vertex, 32 hex digits.
+
+    edges: (from, to).
+    labels: -1 input, -2 output, else operation.
 
     The degrees enter the md5 as text: '1' in NAS-Bench-101, '1.0' in NAS-Bench-ASR.
     """

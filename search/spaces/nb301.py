@@ -28,7 +28,10 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def _sources(digits: np.ndarray, node: int) -> np.ndarray:
-    """The two source states of a node of each cell; int64 (n, 2). digits: uint8 (n, 11)."""
+    """The two source states of a node of each cell; int64 (n, 2).
+
+    digits: uint8 (n, 11).
+    """
     pairs = np.array(PAIRS[node])
     return pairs[digits[:, 5 + node] if node > 2 else np.zeros(len(digits), dtype=np.int64)]
 

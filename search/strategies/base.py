@@ -29,7 +29,11 @@ class Suggestion(NamedTuple):
 
 @dataclass(frozen=True)
 class Setup:
-    """What every strategy is built from. feasible: filter known before evaluation; repeats: codes may come back."""
+    """What every strategy is built from.
+
+    feasible: filter known before evaluation.
+    repeats: codes may come back.
+    """
 
     space: Space
     seed: int = 0
@@ -63,7 +67,8 @@ class Strategy:
     def suggest(self, history: Sequence[Seen], taken: AbstractSet[str], step: int) -> Suggestion | None:
         """The next code, None when the space is exhausted.
 
-        history: values told so far, higher is better, in trial order. taken: canonical codes told, failed or pending.
+        history: values told so far, higher is better, in trial order.
+        taken: canonical codes told, failed or pending.
         step: number of trials before this one; it seeds this step.
         """
         raise TypeError(f"{type(self).__name__} must define suggest(history, taken, step)")

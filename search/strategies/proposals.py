@@ -44,9 +44,10 @@ def propose(
 ) -> list[Candidate]:
     """Up to n fresh candidates; fewer only when the space runs out, none when it is exhausted.
 
-    history: told trials; taken: canonical codes that may not come back (told and pending); top: how many entries are
-    mutated, see `parents`; feasible: filter known before evaluation. A pure function of its arguments and the rng's
-    state.
+    history: told trials.
+    taken: canonical codes that may not come back (told and pending).
+    top: how many entries are mutated, see `parents`.
+    feasible: filter known before evaluation. A pure function of its arguments and the rng's state.
     """
     if kind not in PROPOSALS:
         raise did_you_mean("proposal", kind, PROPOSALS)

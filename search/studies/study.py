@@ -45,7 +45,8 @@ class Study:
     """Trials of one space in one storage, and the strategy that chooses the next.
 
     storage: None (memory), the path of a journal file, a database URL, grpc://host:port, or an Optuna storage.
-    name: the study in that storage; None is its only one. ranker: a spec such as 'surrogate' or a Ranker.
+    name: the study in that storage; None is its only one.
+    ranker: a spec such as 'surrogate' or a Ranker.
     feasible: filter on codes, known before evaluation.
     """
 

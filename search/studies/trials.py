@@ -34,7 +34,10 @@ ORPHAN_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Trial:
-    """One evaluation. state: RUNNING, COMPLETE, INFEASIBLE (a constraint was violated) or FAIL (reason says why)."""
+    """One evaluation.
+
+    state: RUNNING, COMPLETE, INFEASIBLE (a constraint was violated) or FAIL (reason says why).
+    """
 
     number: int
     code: str
@@ -150,8 +153,8 @@ class Store:
     def reap(self, take_over: bool = False, exclusive: bool = False) -> int:
         """Void the running trials of dead workers; returns how many. Trials that were asked for outside are left alone.
 
-        take_over: owners on other machines are dead too. exclusive: the caller owns the storage, so nobody else can be
-        alive.
+        take_over: owners on other machines are dead too.
+        exclusive: the caller owns the storage, so nobody else can be alive.
         """
         count = 0
         for t in self.storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,)):

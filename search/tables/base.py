@@ -16,10 +16,12 @@ from search.spaces import Space
 class Table:
     """Codes and their metrics.
 
-    codes: uint8 (n, decisions), distinct rows. metrics: name -> float64 (n,) or (n, repeats), NaN where not measured.
-    directions: metric name -> 'maximize' or 'minimize' (those with a natural one). source, licence: where it came from;
-    sha256: of the file it was read from. by_canonical: the table holds one code per architecture, and any other code of
-    it is found through `space.canonical`.
+    codes: uint8 (n, decisions), distinct rows.
+    metrics: name -> float64 (n,) or (n, repeats), NaN where not measured.
+    directions: metric name -> 'maximize' or 'minimize' (those with a natural one).
+    source, licence: where it came from; sha256: of the file it was read from.
+    by_canonical: the table holds one code per architecture, and any other code of it is found through
+        `space.canonical`.
     """
 
     name: str

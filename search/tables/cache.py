@@ -61,8 +61,9 @@ def folder_sum(files: Iterable[Path]) -> str:
 def cached(
     name: str, key: str, build: Callable[[], Table], canonical: Callable[[str], str] | None = None, note: str = ""
 ) -> Table:
-    """The table `name` built by `build()`, or its copy in the cache. key: what the copy depends on (checksum, options,
-    version).
+    """The table `name` built by `build()`, or its copy in the cache.
+
+    key: what the copy depends on (checksum, options, version).
 
     note: printed to standard error before a slow conversion.
     canonical is given to the space again after loading, because a function is not stored. A copy that cannot be

@@ -33,8 +33,10 @@ _CACHE_ABOVE = 1 << 20
 def read_table(
     path: str | Path, *, code_column: str | None = None, decisions: Sequence[str] | None = None, name: str | None = None
 ) -> Table:
-    """The table in a file. code_column: the column of digit strings; decisions: the columns that are the choices, in
-    order.
+    """The table in a file.
+
+    code_column: the column of digit strings.
+    decisions: the columns that are the choices, in order.
 
     With neither, a column called code, ncode or arch is taken. UserError for a missing file, an unknown column, digit
     strings of different lengths, a cell without a value, more than 36 options, or no numeric column left.

@@ -27,8 +27,9 @@ def load(source: str | Path | None = None, epochs: int = 40) -> Table:
     """The table from a folder of release files, or from one of them.
 
     Metrics: val_per (percent, minimum over the epochs) and test_per (percent, at that epoch), one column per seed;
-    latency_<device>, params and flops where their files lie beside. All are minimised. epochs: 40 is the full training,
-    5 and 10 are cheaper ones.
+    latency_<device>, params and flops where their files lie beside. All are minimised.
+
+    epochs: 40 is the full training, 5 and 10 are cheaper ones.
     """
     if source is None:
         raise UserError(f"no source was given for nbasr - no package has this table - {_HELP}")

@@ -98,8 +98,10 @@ class SafeUnpickler(pickle.Unpickler):
 
 
 def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable[..., Any]] | None = None) -> Any:
-    """The next pickle in an open binary file. what: the file's name for messages; allowed: PLAIN and NUMPY unless
-    given.
+    """The next pickle in an open binary file.
+
+    what: the file's name for messages.
+    allowed: PLAIN and NUMPY unless given.
 
     Raises UserError for a name outside the list, and for a file that is cut short or damaged.
     """

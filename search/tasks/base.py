@@ -14,7 +14,10 @@ from search.tables.base import Table
 class Result:
     """One evaluation.
 
-    value in the task's own direction; constraints: name -> float, <= 0 is feasible; info: extra metrics.
+    value in the task's own direction.
+
+    constraints: name -> float, <= 0 is feasible.
+    info: extra metrics.
     """
 
     value: float
@@ -25,7 +28,8 @@ class Result:
 class Task:
     """Base class of tasks. A task knows its metric and nothing of rankers.
 
-    optimum: the best reachable value if known. controls: samplers to run beside the search for the final table.
+    optimum: the best reachable value if known.
+    controls: samplers to run beside the search for the final table.
     """
 
     name: str = ""

@@ -79,8 +79,8 @@ class TableTask(Task):
 class Benchmark(TableTask):
     """table: a name of search.tables.TABLES. source: the user's file or folder where no package has the table.
 
-    metric: another column to search on (never the test column). epochs: another training length, where the source has
-    it (nb101, nbasr).
+    metric: another column to search on (never the test column).
+    epochs: another training length, where the source has it (nb101, nbasr).
     """
 
     def __init__(

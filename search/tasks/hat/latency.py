@@ -36,8 +36,9 @@ DEPTH = FEATURES.index("decoder_layer_num")
 class Predictor:
     """Latency in ms from the ten features (full widths); fitted by `fit`.
 
-    full: all products of features, not only those with the depth; least: no prediction is smaller, half of the fastest
-    measurement (a polynomial fitted to few or noisy measurements reaches below zero at the edges of the space).
+    full: all products of features, not only those with the depth.
+    least: no prediction is smaller, half of the fastest measurement (a polynomial fitted to few or noisy measurements
+        reaches below zero at the edges of the space).
     """
 
     full: bool

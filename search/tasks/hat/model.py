@@ -123,10 +123,11 @@ class DecoderLayer(nn.Module):
 class Transformer(nn.Module):
     """A transformer of shape `arch` that can also run as any sub-transformer of it.
 
-    source_words, target_words: vocabulary sizes; full_embed: embedding width of the super-transformer, which sets the
-    positional frequencies and the scale of dropout (p x width / full_embed) also in a model that was cut out.
+    source_words, target_words: vocabulary sizes.
+    full_embed: embedding width of the super-transformer, which sets the positional frequencies and the scale of dropout
+        (p x width / full_embed) also in a model that was cut out.
     init_gain: scale of the initial weights of every residual branch (1: Xavier, as HAT; DeepNorm's 0.35 lets post-norm
-    layers learn in fewer updates).
+        layers learn in fewer updates).
     """
 
     def __init__(

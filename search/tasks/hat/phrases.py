@@ -19,7 +19,10 @@ SPLITS = ("train", "valid", "test")
 
 @cache
 def words(number: float, kind: str = "cardinal") -> Pair:
-    """A number in words; kind: cardinal, ordinal, year or currency (euro)."""
+    """A number in words.
+
+    kind: cardinal, ordinal, year or currency (euro).
+    """
     from num2words import num2words
 
     extra = {"currency": "EUR"} if kind == "currency" else {}

@@ -13,10 +13,13 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a transformer is trained. max_tokens: padded target or source tokens a batch; update_freq: batches an update.
+    """How a transformer is trained.
 
-    init_gain: scale of the initial residual branches (model.Transformer); keep: how many checkpoints, saved every
-    `save_every` updates, stay on disk for averaging.
+    max_tokens: padded target or source tokens a batch.
+    update_freq: batches an update.
+
+    init_gain: scale of the initial residual branches (model.Transformer).
+    keep: how many checkpoints, saved every `save_every` updates, stay on disk for averaging.
     """
 
     space: str = "iwslt-space1"

@@ -38,7 +38,10 @@ SCALE = np.array([640, 6, 2048, 6, 640, 6, 2048, 6, 6, 2], dtype=np.float64)
 
 @dataclass(frozen=True)
 class Choices:
-    """The options of a space at full width. qkv: the attention width, the same for every head count."""
+    """The options of a space at full width.
+
+    qkv: the attention width, the same for every head count.
+    """
 
     embed: tuple[int, ...] = (640, 512)
     ffn: tuple[int, ...] = (2048, 1024, 512)

@@ -30,9 +30,12 @@ class Hat(Task):
     """HAT on the embedded corpus (default) or on a prepared corpus folder and its supernet.
 
     latency_limit: ms (default: the `latency_quantile` of predicted latencies of 2,000 random sub-transformers, so seven
-    tenths of the space are too slow); latency_csv and latency_table: predict from a table in HAT's columns, for example
-    iwslt14deen/gpu_titanxp, instead of measuring this device; measure and repeats: how many sub-transformers are
-    measured, and how often each; sentences: size of the validation subset; data and supernet: folders of a real corpus;
+        tenths of the space are too slow).
+    latency_csv and latency_table: predict from a table in HAT's columns, for example iwslt14deen/gpu_titanxp, instead
+        of measuring this device.
+    measure and repeats: how many sub-transformers are measured, and how often each.
+    sentences: size of the validation subset.
+    data and supernet: folders of a real corpus.
     recipe, space, reduce, updates, precision: of the supernet.
     """
 

@@ -97,7 +97,10 @@ def update_once(
 def loss_sum(
     model: Transformer, batch: Batch, arch: Arch | None, smoothing: float = 0.0, precision: str = "fp32"
 ) -> torch.Tensor:
-    """Cross-entropy summed over the target tokens of a batch, in nats; precision: fp32, bf16 or fp16 (autocast)."""
+    """Cross-entropy summed over the target tokens of a batch, in nats.
+
+    precision: fp32, bf16 or fp16 (autocast).
+    """
     kind = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     with torch.autocast(batch.source.device.type, dtype=kind, enabled=kind is not None):
         logits = model(batch.source, batch.given, arch)
