@@ -25,7 +25,7 @@ from data_builders.recipes import BUILDERS, SHARED, missing_sources, read_recipe
 from data_builders.rows.batch import Source
 from data_builders.rows.mixing import MixedSource
 from data_builders.rows.sampling import RowShape
-from search.errors import UserError, cli, did_you_mean
+from search.errors import UserError, cli, did_you_mean, program
 
 
 def make_source(settings: Mapping[str, Any], shape: RowShape, sources: Mapping[str, str]) -> Source:
@@ -77,10 +77,10 @@ def set_arguments(name: str, settings: Mapping[str, Any], args: argparse.Namespa
         ) from None
 
 
-def main() -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_builders.build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("data_builders.build"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", help="YAML file, see recipes/data")
     parser.add_argument(
@@ -101,7 +101,12 @@ def main() -> int:
     parser.add_argument("--registry", default=None, help=REGISTRY_HELP)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """The command line."""
+    args = parser().parse_args()
     sets = read_recipe(args.recipe)
     if args.only:
         for wrong in [n for n in args.only.split(",") if n not in sets]:

@@ -28,7 +28,7 @@ from data_builders.checks.tokens import token_lengths
 from data_builders.options import ORDERS
 from data_builders.parallel import in_order
 from data_builders.rows.writing import meta_path, truth_path
-from search.errors import UserError, cli
+from search.errors import UserError, cli, program
 from search.prompts.formats import text_format
 
 CHUNK = 512
@@ -158,10 +158,10 @@ def report(result: dict[str, Any], cutoff: int) -> None:
     print("ok" if not result["broken"] else f"not ok: {len(result['broken'])} rules broken")
 
 
-def main() -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_builders.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("data_builders.check"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", help="JSONL rows")
     parser.add_argument("--format", default=None, help="prompt format (default: what NAME.meta.json says, else paper)")
@@ -179,7 +179,12 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """The command line."""
+    args = parser().parse_args()
     path = Path(args.file)
     if not path.is_file():
         raise UserError(

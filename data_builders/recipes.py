@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from search.errors import UserError, did_you_mean
+from search.files import find
 
 BUILDERS = {
     name: f"data_builders.{name}:make_source" for name in ("nb101", "nb201", "nb301", "nbasr", "graph", "hpo", "table")
@@ -39,9 +40,9 @@ SHARED = (
 
 def read_recipe(path: str | Path) -> dict[str, dict[str, Any]]:
     """{set name: its settings, the common ones filled in}, checked."""
-    path = Path(path)
+    path = find(path)
     if not path.is_file():
-        known = sorted(p.name for p in Path("recipes/data").glob("*.yaml"))
+        known = sorted(p.name for p in find("recipes/data").glob("*.yaml"))
         raise did_you_mean("recipe", str(path), [f"recipes/data/{k}" for k in known])
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError, cli, did_you_mean
+from search.files import shipped
 from search.prompts.formats import DIRECT_INSTRUCTION, INSTRUCTION
 
 BOS, EOS, PAD, UNKNOWN = "<|begin_of_text|>", "<|eot_id|>", "<|pad|>", "<|unk|>"
@@ -36,7 +37,7 @@ PHRASES = [
     "user",
     "assistant",
 ]
-JINJA = Path(__file__).parents[1] / "yaml" / "ncode.jinja"
+JINJA = shipped() / "yaml" / "ncode.jinja"
 
 
 def build_tokenizer(phrases: list[str] | None = None, max_length: int = 8192) -> Any:

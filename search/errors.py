@@ -27,6 +27,11 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}' - {hint}known: {', '.join(names)}")
 
 
+def program(module: str) -> str:
+    """How a command is called, in usage and advice: `lmsearcher run` or `python -m search.run`, as the user does it."""
+    return f"lmsearcher {module.rpartition('.')[2]}" if sys.argv[0].startswith("lmsearcher ") else f"python -m {module}"
+
+
 def cli(main: Callable[[], int | None]) -> None:
     """Run a command line: 0 done, 2 wrong use, 1 lost work (one sentence, no traceback) or anything else."""
     try:

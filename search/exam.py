@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from search.errors import UserError, cli
+from search.errors import UserError, cli, program
 from search.rankers import HISTORY_CONTROLS, Context, Ranker, make_ranker
 from search.rankers.control import controlled
 from search.reports.curves import bootstrap
@@ -208,9 +208,10 @@ def numbers(text: str) -> list[int]:
     return sorted({int(p) for p in parts})
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m search.exam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("search.exam"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--task", help="a task with a table, e.g. nb201/cifar100")
     parser.add_argument("--task-option", action="append", default=[], metavar="KEY=VALUE")
@@ -235,7 +236,12 @@ def main() -> int:
     parser.add_argument("--pool", choices=POOLS, default="uniform")
     parser.add_argument("--repeats", type=int, default=200, help="questions per length (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """The command line."""
+    args = parser().parse_args()
     if bool(args.task) == bool(args.table):
         raise UserError("give exactly one of --task and --table - they say where the known values are")
     if args.table and not args.metric:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name, then renamed."""
+"""Files that are either whole or not there (written under a temporary name, then renamed), and the files we ship."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import IO, Any
 
 from search.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[1]  # the checkout: models/, yaml/ and recipes/ lie in it
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # neither exists everywhere
 _KEPT_OF_NAME = 80  # characters; a temporary name must not be longer than the file system allows
 
@@ -60,6 +59,26 @@ def sha256(path: str | Path) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def shipped() -> Path:
+    """The folder with models/, yaml/, recipes/ and dataset_info.json: the checkout, or where the wheel put them."""
+    package = Path(__file__).resolve().parent
+    installed = package / "shipped"
+    return installed if installed.is_dir() else package.parent
+
+
+def find(path: str | Path, *near: Path) -> Path:
+    """The file or folder that a relative path means, from wherever the command was called.
+
+    It is looked for in the working folder, then in the folders `near` (and above each: a YAML in yaml/ names folders
+    beside yaml/), then among the shipped files. The path itself when it is nowhere, for the caller's own error.
+    """
+    path = Path(path)
+    if path.is_absolute() or path.exists():
+        return path
+    places = [place for folder in near for place in (folder, folder.resolve().parent)]
+    return next((p for place in (*places, shipped()) if (p := place / path).exists()), path)
 
 
 def cache_folder() -> Path:

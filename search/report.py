@@ -12,22 +12,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from search.errors import cli
+from search.errors import cli, program
 from search.reports.reading import read_sections
 from search.reports.terminal import terminal_report
 from search.reports.writing import TITLE, default_folder, write_sections
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m search.report", description="Compare finished (or running) searches."
+        prog=program("search.report"), description="Compare finished (or running) searches."
     )
     parser.add_argument(
         "runs", nargs="+", help="run folders, a folder of run folders, journals of search.Study, Optuna storage URLs"
     )
     parser.add_argument("--out", type=Path, help="where to write (default: RUN/report; for several, beside them)")
     parser.add_argument("--title", default=TITLE)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """The command line."""
+    args = parser().parse_args()
     sections = read_sections(args.runs)
     written = write_sections(sections, args.out or default_folder(args.runs), args.title)
     print(terminal_report(sections))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search.cli.options import DEFAULTS, settings, without_password
-from search.errors import UserError, cli
+from search.errors import UserError, cli, program
 from search.threads import wait_asleep
 
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def resume_line(out: Path) -> str:
     """The command that continues a run."""
-    return f"python -m search.run --resume --out {out}"
+    return f"{program('search.run')} --resume --out {out}"
 
 
 def _run_all(given: Mapping[str, Any], out: Path) -> int:
@@ -154,7 +154,7 @@ def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]
         said = task.epilogue(better(bests, key=lambda b: b["value"])["code"])
         if said:
             print(said)
-    print(f"next: python -m search.report {out}")
+    print(f"next: {program('search.report')} {out}")
 
 
 if __name__ == "__main__":

@@ -12,21 +12,26 @@ from __future__ import annotations
 
 import argparse
 
-from search.errors import cli
+from search.errors import cli, program
 from search.prompts import FORMATS
 from search.prompts.encodings import ENCODINGS
 from search.prompts.stamp import read_stamp, write_stamp
 
 
-def main() -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m search.stamp", description="Record or show the prompt format of model folders."
+        prog=program("search.stamp"), description="Record or show the prompt format of model folders."
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER")
     parser.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
     parser.add_argument("--encoding", default="ncode", metavar="NAME", help=", ".join(ENCODINGS))
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """The command line."""
+    arguments = parser().parse_args()
     for folder in arguments.folders:
         if arguments.format:
             write_stamp(folder, arguments.format, arguments.encoding)

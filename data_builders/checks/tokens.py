@@ -11,6 +11,7 @@ import jsonlines
 import numpy as np
 
 from search.errors import UserError
+from search.files import find
 
 CHUNK = 1000
 PROBED = 8
@@ -18,7 +19,8 @@ MARGIN = 16  # without a chat template: room for what LLaMA-Factory's own templa
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of a model folder."""
+    """The tokenizer of a model folder, or of a shipped one by its path (models/nano)."""
+    folder = find(folder)
     if not Path(folder).is_dir():
         raise UserError(
             f"tokenizer folder {folder} does not exist - a folder with tokenizer.json is needed - give the model's"

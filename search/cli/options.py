@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.errors import UserError, did_you_mean
+from search.errors import UserError, did_you_mean, program
+from search.files import find
 from search.rankers import HISTORY_CONTROLS, RANKERS
 from search.strategies import PROPOSALS, STRATEGIES
 from search.studies.folder import CONFIGURATION, read_object
@@ -73,7 +74,7 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*$")
 def parser() -> argparse.ArgumentParser:
     """The argument parser; options that were not given are absent from the namespace."""
     p = argparse.ArgumentParser(
-        prog="python -m search.run",
+        prog=program("search.run"),
         argument_default=argparse.SUPPRESS,
         description="Search a design space: propose, rank, evaluate, repeat.",
         epilog="Example: python -m search.run --task nb201/cifar100 --seeds 0-4 --out runs/first",
@@ -208,13 +209,14 @@ def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """A recipe as a dict of options; UserError names the key that is wrong.
+    """A recipe (a file, or one of the shipped ones by its path) as a dict of options; UserError names the key that is
+    wrong.
 
     A recipe cannot say where files are written.
     """
     import yaml
 
-    path = Path(path)
+    path = find(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from search.files import PROJECT
+from search.files import shipped
 from search.rankers.base import Context, Ranker, Ranking
 from search.registry import resolve
 
-SHIPPED = PROJECT / "models"  # where the models lie that come with the project
+SHIPPED = shipped() / "models"  # where the models lie that come with the project
 
 RANKERS = {
     "random": "search.rankers.control:RandomRanker",

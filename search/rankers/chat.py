@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UserError
+from search.files import find, shipped
 from search.prompts import PromptFormat, get_format
 from search.prompts.encodings import domain_text
 from search.prompts.stamp import agreed_encoding, agreed_format
@@ -42,7 +43,7 @@ DEFAULTS = {
     "cache": 1,
 }
 MODES = ("score", "generate")
-JINJA = Path(__file__).parents[2] / "yaml" / "ncode.jinja"
+JINJA = shipped() / "yaml" / "ncode.jinja"
 SPARE_TOKENS = 16
 DECIMALS = 5  # a cached and a fresh computation differ by about 1e-6; rounding keeps a resumed search on its path
 
@@ -223,34 +224,54 @@ def _adapters(settings: dict[str, Any]) -> list[str]:
 
 
 def read_chat_yaml(path: str) -> dict[str, Any]:
-    """The settings of an inference YAML as a dict; UserError if there is no such file or it names no model."""
+    """The settings of an inference YAML as a dict; UserError if there is no such file or it names no model.
+
+    The YAML may be one of the shipped ones, from any folder. Model folders in it are looked for in the working folder,
+    then beside the YAML, then among the shipped ones.
+    """
     import yaml
 
-    if not path or not Path(path).is_file():
+    file = find(path)
+    if not path or not file.is_file():
         raise UserError(
             f"ranker chat was given '{path}' - it needs an inference YAML - for example"
             " chat:yaml/lmsearcher_tiny_chat.yaml"
         )
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}) - correct it") from error
     if not isinstance(settings, dict) or not settings.get("model_name_or_path"):
         raise UserError(f"{path} names no model - an inference YAML has a line model_name_or_path: FOLDER - add it")
+    settings["model_name_or_path"] = _placed(settings["model_name_or_path"], file)
+    if adapters := _adapters(settings):
+        settings["adapter_name_or_path"] = ",".join(_placed(a, file) for a in adapters)
+    for folder in [*adapters, settings["model_name_or_path"]]:
+        _check_folder(folder, file)
     return settings
+
+
+def _placed(folder: str, file: Path) -> str:
+    """A model folder that the YAML names as a path from here; a model's name on a hub stays as it is."""
+    found = find(folder, file.parent)
+    return str(found) if found.exists() else str(folder)
+
+
+def _check_folder(folder: str, file: Path) -> None:
+    """UserError that says how to make the model of an inference YAML, when its folder holds none."""
+    local = folder.startswith((".", "/", "saves/", "models/", "out/", "exports/"))
+    if not local or any((Path(folder) / f).is_file() for f in ("config.json", "adapter_config.json")):
+        return
+    training = file.name.replace("_chat", "")
+    known = training != file.name and find(f"yaml/{training}").is_file()
+    advice = f"llamafactory-cli train yaml/{training}" if known else "see yaml/README.md"
+    raise UserError(f"model folder {folder} holds no model - {file.name} needs one - train it first: {advice}")
 
 
 def load_chat_model(settings: dict[str, Any]) -> Any:
     """A ChatModel on the huggingface engine, ready to score: exact arithmetic on a CPU, an attention that takes our
     masks.
     """
-    for folder in [*_adapters(settings), settings["model_name_or_path"]]:
-        local = str(folder).startswith((".", "/", "saves/", "models/", "out/", "exports/"))
-        if local and not any((Path(folder) / f).is_file() for f in ("config.json", "adapter_config.json")):
-            raise UserError(
-                f"model folder {folder} holds no model - train it first - for example llamafactory-cli train"
-                " yaml/lmsearcher_tiny.yaml"
-            )
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
     try:
         from llamafactory.chat import ChatModel

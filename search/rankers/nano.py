@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import UserError, did_you_mean
+from search.files import find
 from search.prompts.evidence import FEW, MOST, Evidence, gather, normal_scores, shown
 from search.prompts.nano import NANO, SHIFTS, VALUE_BINS, arrays, bin_centres, code_text, promise, value_lines
 from search.prompts.stamp import require_format
@@ -78,7 +79,7 @@ class NanoRanker(Ranker):
             return cls(FOLDER, head, options["shown"])
         if head and not (Path(head).is_dir() or "/" in head):
             raise did_you_mean("reading of ranker nano", head, MODES)
-        return cls(head or FOLDER, mode or DEFAULTS[context.goal], options["shown"])
+        return cls(find(head) if head else FOLDER, mode or DEFAULTS[context.goal], options["shown"])
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         start = time.perf_counter()

@@ -1,0 +1,5 @@
+"""python -m lmsearcher COMMAND ..."""
+
+from lmsearcher import main
+
+main()
