@@ -179,7 +179,7 @@ def listing() -> Iterator[str]:
 
 
 def _line(name: str, what: str) -> str:
-    return f"  {name:<32}{what}".rstrip()
+    return f"  {name:<31} {what}".rstrip()
 
 
 def said(where: str) -> str:
