@@ -157,7 +157,7 @@ def _parser_of(module: str) -> argparse.ArgumentParser:
 
 def listing() -> Iterator[str]:
     """The lines of --list. Nothing that is named is imported: what it says of itself is read from its source."""
-    from search.prompts.formats import FORMATS
+    from search.prompts import FORMATS
     from search.rankers import RANKERS
     from search.strategies import PROPOSALS, STRATEGIES
     from search.tables import TABLES
@@ -165,7 +165,7 @@ def listing() -> Iterator[str]:
 
     yield "tasks (--task NAME, --task-option KEY=VALUE)"
     for name, where in TASKS.items():
-        what = said(TABLES.get(name, where).partition(":")[0])
+        what = said((TABLES[name].reader if name in TABLES else where).partition(":")[0])
         yield _line(name, f"[{', '.join(options(where)) or 'no options'}] {what}")
     yield "rankers (--ranker NAME or NAME:ARGUMENT)"
     yield from (_line(name, said(where)) for name, where in RANKERS.items())
@@ -174,8 +174,7 @@ def listing() -> Iterator[str]:
     yield "proposals of sampler lmsearcher (--proposal NAME)"
     yield from (_line(name, said_of(name, "search.strategies.proposals")) for name in PROPOSALS)
     yield "prompt formats of language-model rankers (--format NAME)"
-    for name, found in FORMATS.items():
-        yield _line(name, said_of(name, found if isinstance(found, str) else "search.prompts.formats"))
+    yield from (_line(name, said_of(name, where.partition(":")[0])) for name, where in FORMATS.items())
 
 
 def _line(name: str, what: str) -> str:
