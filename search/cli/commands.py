@@ -225,7 +225,7 @@ def _definition(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef |
     for node in tree.body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
             return node
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and any(a.name == name for a in node.names):
-            return _definition(_source(node.module), name)
+    for part in ast.walk(tree):
+        if isinstance(part, ast.ImportFrom) and part.module and any(a.name == name for a in part.names):
+            return _definition(_source(part.module), name)
     return None
