@@ -216,6 +216,7 @@ def test_the_task_prepares_once_filters_by_latency_and_scores_inherited_weights(
     with pytest.raises(UserError, match="the limit is"):
         task.evaluate(next(c for c in codes if not task.feasible(c)), 0)
     said = task.epilogue(feasible[0])
+    assert said.count(feasible[0]) == 2, "one code for one winner: the one its trial has"
     assert (
         f"{result.value:.4f}" in said
         and "ms predicted" in said

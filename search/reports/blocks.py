@@ -34,7 +34,7 @@ def table(caption: str, rows: Sequence[Sequence[str]], controls: set[str]) -> st
         cells = "".join(f"{WRAPPED if len(c) > WIDE else '<td>'}{escape(c)}</td>" for c in rest)
         lines.append(f'<tr{kind}><th scope="row">{escape(first)}</th>{cells}</tr>')
     return (
-        f'<p class="soft">{escape(caption)}</p><div class="scroll" role="region" aria-label="{escape(caption)}" '
+        f'<p class="soft">{escape(caption)}</p><div class="scroll" role="group" aria-label="{escape(caption)}" '
         f'tabindex="0"><table class="sortable"><caption class="hidden">{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )

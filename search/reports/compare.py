@@ -87,13 +87,13 @@ def comparison_rows(section: Section, brief: bool = False) -> Rows:
     points, digits = section.checkpoints(), section.digits()
     extra = [] if brief else _extra_columns(section)
     uneven = len({len(s.trials) for r in section.runs for s in r.seeds}) > 1
-    header = ["run", "seeds", *["evaluations"] * uneven, *(f"@{c}" for c in points), *(name for name, _ in extra)]
+    header = ["run", "seeds", *(f"@{c}" for c in points), *["evaluations"] * uneven, *(name for name, _ in extra)]
     rows = []
     for run in section.runs:
         at = checkpoint_intervals(run, points)
         row = [run.label + " (control)" * run.control, str(len(run.seeds)) + "*" * any(s.stopped for s in run.seeds)]
-        row += [_span([len(s.trials) for s in run.seeds])] * uneven
         row += [_brief(at[c], digits, len(run.seeds)) if brief else at[c].text(digits, len(run.seeds)) for c in points]
+        row += [_span([len(s.trials) for s in run.seeds])] * uneven
         rows.append((_order(run, at, points), row + [cell(run) for _, cell in extra]))
     return [header, *(row for _, row in sorted(rows, key=lambda r: r[0]))]
 

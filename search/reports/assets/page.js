@@ -44,21 +44,27 @@ function curves(plot, area) {
   const regret = area.dataset.plot === "regret";
   const last = Number(area.getAttribute("aria-valuemax"));
   let at = last;
-  function move(to, y) {
-    at = Math.min(last, Math.max(1, to));
+  function read() {
+    // Says what stands at the cursor, to the screen reader too; returns the head and the rows of the box.
     const off = new Set(every(".run.off", area).map((g) => Number(g.dataset.run)));
     const rows = section.runs
       .map((run, i) => [run, off.has(i) ? null : said(section, run, at, regret)])
       .filter(([, s]) => s).sort((a, b) => a[1].order - b[1].order)
       .map(([run, s]) => [run.colour, `${run.name}: ${s.text}`]);
+    const head = `after ${at} evaluation${at === 1 ? "" : "s"}`;
+    area.setAttribute("aria-valuenow", at);
+    area.setAttribute("aria-valuetext", [head, ...rows.map((r) => r[1])].join(", "));
+    return [head, rows];
+  }
+  function move(to, y) {
+    at = Math.min(last, Math.max(1, to));
+    const [head, rows] = read();
     const cursor = area.querySelector(".cursor");
     cursor.hidden = false;
     cursor.style.left = `${(100 * at) / last}%`;
-    const head = `after ${at} evaluation${at === 1 ? "" : "s"}`;
     show(plot, head, rows, area.offsetLeft + (area.clientWidth * at) / last, y ?? area.offsetTop + area.clientHeight / 2);
-    area.setAttribute("aria-valuenow", at);
-    area.setAttribute("aria-valuetext", [head, ...rows.map((r) => r[1])].join(", "));
   }
+  read();
   area.addEventListener("pointermove", (e) => {
     const box = area.getBoundingClientRect();
     move(Math.round(((e.clientX - box.left) / box.width) * last), area.offsetTop + e.clientY - box.top);

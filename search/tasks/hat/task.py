@@ -168,11 +168,14 @@ class Hat(Task):
         return self._score(code, "test")
 
     def epilogue(self, best: str) -> str:
-        """The best sub-transformer in words, its loss, predicted and measured latency, and what the limit removed."""
+        """The best sub-transformer in words, its loss, predicted and measured latency, and what the limit removed.
+
+        It is called by the code that its trial has, as everywhere else; `retrain` folds inactive digits itself.
+        """
         self.prepare(False)
         arch = to_arch(self.space, best)
         lines = [
-            f"best sub-transformer {self.space.canonical(best)}",
+            f"best sub-transformer {best}",
             f"  {arch.describe()}",
             (
                 f"  {parameters(arch, len(self.corpus.source), len(self.corpus.target)):,} weights, "
@@ -181,7 +184,7 @@ class Hat(Task):
             f"  latency {self.latency(best):.2f} ms predicted ({self.source}){self._measured(arch)}",
             self._binding(),
             (
-                f"to train it from scratch: python -m search.tasks.hat.retrain --code {self.space.canonical(best)} "
+                f"to train it from scratch: python -m search.tasks.hat.retrain --code {best} "
                 f"--data {self.corpus.folder} --recipe {self.recipe_for_retraining()}"
             ),
         ]
