@@ -31,8 +31,8 @@ from data_builders.rows.writing import meta_path, truth_path
 from search.errors import UserError, cli, program
 from search.prompts.formats import text_format
 
-CHUNK = 512
-SHOWN = 20
+CHUNK = 512  # rows a process checks at once; more would delay the first finding
+SHOWN = 20  # offending rows listed for each rule; the count says how many there are
 
 
 def read_meta(rows: Path) -> dict[str, Any]:

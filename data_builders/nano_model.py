@@ -30,7 +30,7 @@ CHAT = (
     + MARK
     + "' }}{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
 )
-WAVES = 6
+WAVES = 6  # harmonics of a random curve over levels: smooth between neighbours, free over the range
 
 
 def build_tokenizer(max_length: int = 8192) -> Any:

@@ -38,7 +38,7 @@ BLOCK_FORMATS = (
     "nano",
 )  # written in blocks of questions; all others row by row, as the other builders do
 WHOLE = "stamped"
-LONGEST_ANSWER_ROW = 240
+LONGEST_ANSWER_ROW = 240  # tokens; the few longer rows would pad whole batches
 VALUE_ANSWER = re.compile(r'"output": "<v\d+>"')
 
 

@@ -39,10 +39,10 @@ from search.strategies.proposals import propose
 from search.tasks import Task
 
 ALWAYS = ("surrogate", "knn", "gp")
-LENGTHS = (5, 20, 50, 100, 200)
+LENGTHS = (5, 20, 50, 100, 200)  # history lengths from a search's first question to its last
 MEASURES = ("percentile", "top1", "regret", "closed")
 POOLS = ("uniform", "mixed")
-RESAMPLES = 2000
+RESAMPLES = 2000  # bootstrap resamples; intervals then move by less than their third digit
 
 
 class Question(NamedTuple):

@@ -33,6 +33,7 @@ from search.tables import Table
 
 RULES = ("form", "text", "code", "answer", "argmax", "overlap", "order", "values", "tokens", "duplicate", "held_out")
 DOMAIN_CODE = r"\|[^\s;,]+\|"
+# Share of a history that a table must explain before a row is called its leak; noise and rounding take the rest.
 MATCHING = 0.9
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from search.errors import UserError
 from search.files import find
 
-CHUNK = 1000
-PROBED = 8
+CHUNK = 1000  # rows tokenized at once
+PROBED = 8  # rows on which the template's own tokens are counted; they are the same on all
 MARGIN = 16  # without a chat template: room for what LLaMA-Factory's own template adds
 
 

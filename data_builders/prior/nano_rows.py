@@ -18,9 +18,9 @@ from search.prompts.evidence import Evidence, gather
 from search.prompts.nano import NANO, SHIFTS, TOKEN, code_text, value_bins, value_lines, value_scores
 from search.spaces import DIGITS
 
-BLOCK = 960
-ANSWER_CANDIDATES = 10
-EASY = (6, 0.1)
+BLOCK = 960  # rows a block; part of the data's identity, never change it for speed
+ANSWER_CANDIDATES = 10  # the paper's pool of ten
+EASY = (6, 0.1)  # largest number of decisions and largest noise of a curriculum's first worlds
 
 
 def codes_text(codes: np.ndarray) -> list[str]:

@@ -28,9 +28,9 @@ from data_builders.prior.worlds import sample_layout, sample_world
 from search.errors import UserError, did_you_mean
 from search.prompts.stamped import MARKERS, OPTIONS, bins_of, entries, mid_ranks, vocabulary
 
-BLOCK = 64
+BLOCK = 64  # rows a block; part of the data's identity, never change it for speed
 PROBE = 128
-SMALLEST_SPACE = 30
+SMALLEST_SPACE = 30  # codes; a smaller world would repeat itself within a row
 CROWD = 0.6  # a world where more than this share of the values is one and the same is kept once in ten
 
 

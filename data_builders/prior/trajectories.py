@@ -12,8 +12,8 @@ import numpy as np
 from data_builders.prior.worlds import World, sample_world
 
 SHORTEST, LONGEST = 3, 200
-UNIFORM_SHARE = 0.55
-SMALLEST_SPACE = 60
+UNIFORM_SHARE = 0.55  # of the questions: histories of random codes; the others are left by a simulated search
+SMALLEST_SPACE = 60  # codes; a smaller world has no fresh candidates after a history
 
 
 @dataclass(frozen=True)

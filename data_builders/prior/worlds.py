@@ -17,7 +17,7 @@ import numpy as np
 
 from data_builders.prior.terms import TERMS, Layout, Term
 
-PROBE = 256
+PROBE = 256  # random codes that fix a world's scale
 
 
 @dataclass(frozen=True)

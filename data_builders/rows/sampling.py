@@ -18,9 +18,9 @@ from data_builders.rows.pools import LivePool, TablePool, distinct_in_rows, in_r
 from data_builders.rows.variations import better_than_all, mutant_candidates, shuffled, told_order
 from search.errors import UserError
 
-LEAST_HISTORY = 5
-MOST_DRAWS = 200_000
-MOST_SPARSE = 2_000
+LEAST_HISTORY = 5  # a shorter history says next to nothing
+MOST_DRAWS = 200_000  # masks for one row before the space is called too small
+MOST_SPARSE = 2_000  # subspaces without one success before a table is called too sparse
 FIRST_TRIES, MOST_TRIES = 8, 512
 
 

@@ -15,7 +15,7 @@ from search.errors import UserError
 from search.studies.evaluate import Outcome, die_with, exit_text, process_context
 from search.studies.study import Ending, Study
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1  # between two looks at the workers; the progress bar moves no faster
 
 
 def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, parent: int, answers: Any) -> None:

@@ -26,11 +26,11 @@ from search.threads import single_blas_thread
 
 VIEWS = ("add", "exp", "hier", "count", "ord", "ard", "ordx", "sum", "all")
 NOISES = np.array([0.01, 0.03, 0.1, 0.3, 1.0, 3.0])
-REACH = (0.15, 0.4, 1.0)
-LEVEL_REACH = (0.05, 0.15, 0.5)
-COUNT_REACH = (0.5, 2.0)
-MOST = 200
-FEW = 3
+REACH = (0.15, 0.4, 1.0)  # kernel lengths in shares of the mean distance: local, middle, far
+LEVEL_REACH = (0.05, 0.15, 0.5)  # the same for ordered digits, whose distances are squared
+COUNT_REACH = (0.5, 2.0)  # the same for counts of options
+MOST = 200  # entries of a longer history that are read; the factorisations grow with the cube
+FEW = 3  # entries below which nothing can be fitted
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ MEAN_STEP, MEAN_BINS = 0.1, 64
 AVERAGE_STEP, AVERAGE_BINS = 0.05, 128
 SHIFTS = (-1 / 3, 0.0, 1 / 3)  # a line is read once with each: three roundings tell more than one
 VALUE_STEP, VALUE_BINS = 0.15, 60
-OVERSHOOT = 0.8
+OVERSHOOT = 0.8  # units of (best - median) to scores: a new best lies beyond the scale by so much
 MARKED = (
     48,
     10,

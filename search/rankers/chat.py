@@ -44,7 +44,7 @@ DEFAULTS = {
 }
 MODES = ("score", "generate")
 JINJA = shipped() / "yaml" / "ncode.jinja"
-SPARE_TOKENS = 16
+SPARE_TOKENS = 16  # beyond the longest code, for an end mark and the words around an answer
 DECIMALS = 5  # a cached and a fresh computation differ by about 1e-6; rounding keeps a resumed search on its path
 
 

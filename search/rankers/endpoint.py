@@ -48,9 +48,9 @@ DEFAULTS = {
     "max_completion_tokens": 0,
 }
 CONSTRAINTS = ("auto", "choice", "regex", "grammar", "json", "none")
-LONGEST_WAIT = 8.0
+LONGEST_WAIT = 8.0  # seconds; a server that asks for more is not worth a search's time
 LONGEST_NOTE = 200  # characters of an answer that the transcript keeps
-SPARE_TOKENS = 16
+SPARE_TOKENS = 16  # beyond the longest code, for an end mark and the words around an answer
 GIVE_UP_AFTER = 3  # questions without an answer in a row; from then on one attempt each
 THOUGHT_ENDS = "</think>"  # what a model that thinks first writes before its answer
 

@@ -41,7 +41,7 @@ FOLDER = SHIPPED / "nano"
 ANSWERS = FOLDER.with_name("nano_answer")
 MODES = ("mean", "ei", "blend", "answer")
 DEFAULTS = {"search": "blend", "pick": "mean"}
-GROUP = 10
+GROUP = 10  # candidates a prompt, as in training
 LEAST_GAIN, MEAN_SHARE = {"ei": 1e-6, "blend": 0.003}, {"ei": 1e-3, "blend": 0.3}
 
 

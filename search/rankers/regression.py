@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-PAIR_SHARE = 0.5
+ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # penalties tried by leave-one-out, evenly spaced on a log scale
+PAIR_SHARE = 0.5  # of the kernel: pairs of digits beside single ones, both counting alike
 
 
 @dataclass(frozen=True)

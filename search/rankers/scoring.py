@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-PREFILL = 1024
+PREFILL = 1024  # tokens of a long prompt computed at once; attention's memory grows with it
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from search.errors import UserError
 
 KEYS = ("LMSEARCHER_API_KEY", "OPENAI_API_KEY")
 LONGEST_ANSWER = 1 << 20  # bytes on the wire; an answer of ours has a few hundred
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 10.0  # for the first question to a server, which only asks what it serves
 GRACE_SECONDS = 5.0  # how long a call may outlive its deadline before the loop counts as stuck
 MOST_TOKENS = 10**9  # a count above it is no count: servers may send integers of thousands of digits
 PLAIN = ("", "identity")

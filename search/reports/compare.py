@@ -14,7 +14,7 @@ from search.reports.headline import headline, winner
 from search.reports.reading import read_sections
 
 Rows = list[list[str]]
-PARETO_ROWS = 12
+PARETO_ROWS = 12  # points of a front that a table lists; the picture has them all
 FALLBACKS = "fallbacks"
 MEANS = "Mean best value over seeds after so many evaluations, with its 95 % bootstrap interval"
 

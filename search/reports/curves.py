@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-CHECKPOINTS = (25, 50, 100, 192)
+CHECKPOINTS = (25, 50, 100, 192)  # evaluations at which the tables compare; 192 is the paper's budget
 MOST_ENDS = 3  # more columns than that and nobody reads the table
-RESAMPLES = 10_000
+RESAMPLES = 10_000  # bootstrap resamples; reports are made once, so many
 
 
 @dataclass(frozen=True)

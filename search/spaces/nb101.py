@@ -72,7 +72,7 @@ def cell_keys(codes: np.ndarray) -> np.ndarray:
 
 OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 EDGES = tuple((i, j) for i in range(7) for j in range(i + 1, 7))
-MAX_EDGES = 9
+MAX_EDGES = 9  # the benchmark's own limit, after pruning
 _INPUT, _OUTPUT = -1, -2
 Edges = tuple[tuple[int, int], ...]
 

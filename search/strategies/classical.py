@@ -10,7 +10,7 @@ import numpy as np
 from search.spaces import Seen
 from search.strategies.base import Setup, Strategy, Suggestion
 
-RESTARTS_WITHOUT_NEWS = 50
+RESTARTS_WITHOUT_NEWS = 50  # replayed walks that met nothing unknown before a uniform code is taken
 
 
 class RandomSearch(Strategy):

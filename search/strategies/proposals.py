@@ -19,10 +19,10 @@ from search.errors import did_you_mean
 from search.spaces import DIGITS, Seen, Space
 from search.strategies import PROPOSALS
 
-ENUMERABLE = 100_000
-TRIES = 200
+ENUMERABLE = 100_000  # codes; up to here the rest of a space can be listed in its end game
+TRIES = 200  # blocks of 16 draws before a stream of mutants or uniform codes is called dry
 PATIENCE, LONG_PATIENCE = 20, 40
-APART = 3
+APART = 3  # digits that make another region
 
 
 class Candidate(NamedTuple):

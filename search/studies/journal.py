@@ -28,11 +28,11 @@ from optuna.storages.journal import BaseJournalBackend
 from search.errors import UserError
 from search.files import file_lock
 
-SYNC_SECONDS = 1.0
+SYNC_SECONDS = 1.0  # between two flushes to the disk: what a power cut may cost
 SEAL = "seal"
 SEALED = re.compile(rb',"seal":"([0-9a-f]{8})"\}\n')
 SEAL_BYTES = len(b',"seal":"00000000"}\n')
-TAIL_BYTES = 1 << 16
+TAIL_BYTES = 1 << 16  # read from the end to find the last whole record
 # Optuna's codes of the records that no program writes twice with the same text: they hold a time, or a new name.
 CREATE_STUDY, CREATE_TRIAL, FINISH_TRIAL = 0, 4, 6
 

@@ -29,7 +29,7 @@ from search.studies.claims import alive, identity
 from search.studies.evaluate import Outcome
 
 EXTERNAL = "external"
-ORPHAN_SECONDS = 3.0
+ORPHAN_SECONDS = 3.0  # for a worker that is ending to tell what it has
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from search.spaces import Decision, Space
 from search.tables.base import Table
 
 FORMAT = 1  # raise when the layout or a reader changes: older files are then rebuilt
-_ALWAYS_HASH = 64 << 20
+_ALWAYS_HASH = 64 << 20  # bytes; a smaller file is read again rather than trusted by its time
 
 
 def file_sum(path: str | Path) -> str:

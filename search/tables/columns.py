@@ -27,7 +27,7 @@ from search.tables.base import Table, natural_direction
 from search.tables.cache import cached, file_sum
 
 CODE_COLUMNS = ("code", "ncode", "arch")
-_CACHE_ABOVE = 1 << 20
+_CACHE_ABOVE = 1 << 20  # bytes; smaller files are parsed faster than a cache is opened
 
 
 def read_table(

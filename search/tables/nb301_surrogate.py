@@ -22,7 +22,7 @@ from search.files import cache_folder, read_own, write_atomic
 from search.spaces import nb301
 from search.tables.base import Table
 
-FORMAT = 1
+FORMAT = 1  # raise when features or settings change: older fits are then made again
 _SETTINGS = {
     "max_depth": 6,
     "eta": 0.05,
@@ -32,7 +32,7 @@ _SETTINGS = {
     "tree_method": "hist",
     "nthread": 1,
 }
-_ROUNDS = 800
+_ROUNDS = 800  # boosting rounds at a rate of 0.05
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from search.errors import UserError
 
 _BATCH = 4096
 _BATCH_BYTES = 8 << 20
-_LONGEST = 256 << 20
+_LONGEST = 256 << 20  # bytes of a record; the benchmark's largest has some thousand
 
 
 @cache

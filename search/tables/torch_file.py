@@ -14,7 +14,7 @@ from typing import Any
 from search.errors import UserError
 from search.tables.safe_pickle import NUMPY, PLAIN, load
 
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch's own mark at the start of its files before version 1.6
 
 
 def _nothing(*_: Any) -> None:

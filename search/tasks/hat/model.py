@@ -19,7 +19,7 @@ from search.errors import UserError
 from search.tasks.hat.space import Arch
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
-MAX_POSITIONS = 1024
+MAX_POSITIONS = 1024  # tokens of a sentence; far above the longest batch
 
 
 def _linear(layer: nn.Linear, x: Tensor, out: int | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from hashlib import sha256
 import numpy as np
 
 Pair = tuple[str, str]
-SHARED_BELOW = 13
+SHARED_BELOW = 13  # the numbers that every split of the corpus may use
 SPLITS = ("train", "valid", "test")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from search.errors import UserError, did_you_mean
 from search.spaces import Decision, Space
 
-LAYERS = 6
+LAYERS = 6  # of encoder and of decoder at most, as in HAT
 ARBITRARY = (-1, 1, 2)
 FEATURES = (
     "encoder_embed_dim",
