@@ -21,7 +21,7 @@ import yaml
 
 from data_builders.recipes import missing_sources, read_recipe, substituted
 from search.errors import UserError, cli
-from search.files import write_atomic
+from search.files import find, write_atomic
 
 BASE = "yaml/lmsearcher_8b.yaml"
 CHANGED = ("dataset", "eval_dataset", "output_dir")
@@ -162,6 +162,7 @@ def _flags(base: Path, arm: Arm) -> str:
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    path = find(path)
     if not path.is_file():
         raise UserError(f"{path} was given - it is no file - name a training YAML such as {BASE}")
     text = path.read_text(encoding="utf-8")
