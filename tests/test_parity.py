@@ -23,7 +23,7 @@ from search.spaces import Space
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACES = [Space.of_sizes([5] * 6), Space.of_sizes([7] * 8), Space.of_sizes([12, 36, 3, 11] * 6)]
-OURS = ("paper", "append", "release")
+OURS = ("paper", "append", "release", "direct")
 PAIRS = [(f, t) for t in TOKENIZERS for f in OURS] + [(f, "nano") for f in ("nano", "nano_value", *RAW)]
 SLOW = [pytest.param(f, "smollm2", marks=pytest.mark.slow) for f in OURS]
 

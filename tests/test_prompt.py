@@ -52,7 +52,7 @@ def test_what_is_rendered_can_be_read_back(name):
     if fmt.read is None:
         pytest.skip(f"{name} summarises the history; it has no inverse")
     pairs, candidates = fmt.read(fmt.render(HISTORY, CANDIDATES))
-    assert {c for c, _ in pairs} == {s.code for s in HISTORY} and candidates == CANDIDATES
+    assert {c for c, _ in pairs} == {s.code for s in HISTORY} and candidates == (CANDIDATES if fmt.candidate else [])
 
 
 def test_losses_are_mapped_in_order_and_inside_the_scale():

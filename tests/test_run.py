@@ -425,3 +425,14 @@ def test_ceilings_that_are_known_for_nb201():
             history.append(Seen(code, task.evaluate(code, 0).value))
         best.append(max(s.value for s in history))
     assert sum(best) / 5 >= 73.4
+
+
+def test_the_papers_preset_never_lets_another_reader_stand_in_unsaid(tmp_path, capsys):
+    """Without a ranker it ran nano, which reads evidence, while run.json said format 'paper'."""
+    common = ["--task", "nb201/cifar100", "--preset", "paper", "--budget", "6", "--controls", "none", "--quiet"]
+    with pytest.raises(UserError, match="without --ranker"):
+        main([*common, "--out", str(tmp_path / "a")])
+    assert main([*common, "--sampler", "random", "--out", str(tmp_path / "b")]) == 0
+    assert main([*common, "--ranker", "random", "--out", str(tmp_path / "c")]) == 0
+    written = json.loads((tmp_path / "c" / "run.json").read_text())
+    assert (written["ranker"], written["format"], written["proposal"]) == ("random", None, "uniform")

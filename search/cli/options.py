@@ -13,7 +13,7 @@ from typing import Any
 
 from search.errors import UserError, did_you_mean, program
 from search.files import find
-from search.rankers import HISTORY_CONTROLS, RANKERS
+from search.rankers import HISTORY_CONTROLS, RANKERS, ranker_class
 from search.strategies import PROPOSALS, STRATEGIES
 from search.studies.folder import CONFIGURATION, read_object
 
@@ -103,8 +103,8 @@ def parser() -> argparse.ArgumentParser:
         "--ranker",
         metavar="SPEC",
         help=(
-            f"{', '.join(RANKERS)}; some take an argument: chat:YAML, endpoint:URL#MODEL, replay:PATH"
-            " (default: nano where its model and torch are there, else surrogate)"
+            f"{', '.join(RANKERS)}; some take an argument: chat:YAML, endpoint:URL#MODEL,"
+            " write:endpoint:URL#MODEL, replay:PATH (default: nano where its model and torch are there, else surrogate)"
         ),
     )
     how.add_argument("--proposal", choices=PROPOSALS, help="where candidates come from (default mixed)")
@@ -205,6 +205,8 @@ def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     merged["study"] = merged["study"] or Path(merged["out"]).resolve().name
     merged["seeds"] = parse_seeds(merged["seeds"])
     _check(merged)
+    if preset == "paper":
+        _check_reader(merged)
     return merged, check is not None
 
 
@@ -323,6 +325,20 @@ def parse_seeds(text: Any) -> list[int]:
             )
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return list(dict.fromkeys(seeds))
+
+
+def _check_reader(merged: dict[str, Any]) -> None:
+    """The paper's loop has a model that reads its prompt: UserError when none is named, instead of a stand-in that
+    reads something else while run.json says 'paper'. A named ranker without prompts loses the format.
+    """
+    for arm in [{**merged, **a} for a in (merged["arms"] or {}).values()] or [merged]:
+        if arm["sampler"] == "lmsearcher" and not arm["ranker"]:
+            raise UserError(
+                "--preset paper was given without --ranker - the paper's loop needs a model that reads its prompt -"
+                " give chat:yaml/lmsearcher_8b_chat.yaml, endpoint:URL#MODEL, or by name what shall stand in, e.g. nano"
+            )
+    if merged["ranker"] and ranker_class(merged["ranker"]).prompt != merged["format"]:
+        merged["format"] = None
 
 
 def _check(merged: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from search.spaces import Seen
 FORMATS = {
     "paper": "search.prompts.formats:PAPER",
     "append": "search.prompts.formats:APPEND",
+    "direct": "search.prompts.formats:DIRECT",
     "release": "search.prompts.formats:RELEASE",
     "nano": "search.prompts.nano:NANO",
     "nano_value": "search.prompts.nano:NANO_VALUE",

@@ -3,6 +3,7 @@
 paper    the text of the paper's Table 1: instruction, 'NCode: .., accuracy: ..;' lines from best to worst, bare
          candidates
 append   the same text with the history in told order, so that a growing history only appends (its cache can be kept)
+direct   the text of `paper` without candidates, for a model that writes a better code itself (section 5.1)
 release  what the authors' script sends: 'code|score,' from best to worst, then 'code;', scores min-max scaled, top 200
 
 Values are 'higher is better' here. `paper` and `append` print percentages with two decimals; values that are no
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -149,15 +150,19 @@ class TextFormat:
 
         code: pattern of a code's text.
         """
-        history, _, candidates = prompt.input.partition(self.middle) if self.middle else _split_release(prompt.input)
+        history, candidates = prompt.input, ""
+        if self.middle:
+            history, _, candidates = prompt.input.partition(self.middle)
+        elif self.candidate:
+            history, candidates = _split_release(prompt.input)
         pattern = re.escape(self.line).replace(r"\{code\}", f"({code})").replace(r"\{value\}", r"(-?[0-9.]+)")
         pairs = [(found, float(value)) for found, value in re.findall(pattern, history)]
         return pairs, re.findall(code, candidates)
 
 
-def _split_release(text: str) -> tuple[str, str, str]:
+def _split_release(text: str) -> tuple[str, str]:
     cut = text.rfind(",") + 1
-    return text[:cut], "", text[cut:]
+    return text[:cut], text[cut:]
 
 
 def _lines(name: str, sort: bool) -> TextFormat:
@@ -167,6 +172,7 @@ def _lines(name: str, sort: bool) -> TextFormat:
 
 PAPER = _lines("paper", sort=True)
 APPEND = _lines("append", sort=False)
+DIRECT = replace(PAPER, name="direct", instruction=DIRECT_INSTRUCTION, middle="", candidate="", candidate_between="")
 RELEASE = TextFormat("release", "", "", "{code}|{value},", "", "", "{code};", "", True, "unit", 200)
 
 

@@ -20,6 +20,7 @@ RANKERS = {
     "raw": "search.rankers.raw:RawRanker",
     "chat": "search.rankers.chat:ChatRanker",
     "endpoint": "search.rankers.endpoint:EndpointRanker",
+    "write": "search.rankers.writers:WritingRanker",
     "replay": "search.rankers.replay:ReplayRanker",
 }
 HISTORY_CONTROLS = ("shuffled", "negated")  # see search.rankers.control

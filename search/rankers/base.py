@@ -65,6 +65,7 @@ class Ranker:
     transcript: its answers are worth keeping (and replaying).
     control: it may run beside a search as NAME-ranker.
     stands_in: it may answer for a language model that could not.
+    writes: it proposes codes of its own (see `compose`) instead of choosing among candidates.
     """
 
     name: str = ""
@@ -76,6 +77,7 @@ class Ranker:
     transcript: ClassVar[bool] = True
     control: ClassVar[bool] = False
     stands_in: ClassVar[bool] = False
+    writes: bool = False
 
     @classmethod
     def build(cls, argument: str, context: Context) -> Ranker:
@@ -88,6 +90,12 @@ class Ranker:
         history: told entries, higher is better.
         """
         raise TypeError(f"{type(self).__name__} must define rank(history, candidates)")
+
+    def compose(self, history: Sequence[Seen], allowed: Callable[[str], bool]) -> Ranking:
+        """A code of its own that is `allowed`, for rankers that write; best is '' and fallback says why when there is
+        none.
+        """
+        raise TypeError(f"{type(self).__name__} must define compose(history, allowed)")
 
     def close(self) -> None:
         """Free what the ranker holds (models, connections)."""

@@ -100,7 +100,7 @@ class ChatRanker(Ranker):
                 f"--format {context.format} and format={options['format']} were given - they must agree - leave one out"
             )
         settings = read_chat_yaml(path)
-        folders = [*_adapters(settings), settings["model_name_or_path"]]
+        folders = [*adapters(settings), settings["model_name_or_path"]]
         prompt_format = get_format(agreed_format(context.format or options["format"], folders))
         if not prompt_format.names_code:
             raise UserError(
@@ -218,7 +218,8 @@ def _turn(text: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
 
 
-def _adapters(settings: dict[str, Any]) -> list[str]:
+def adapters(settings: dict[str, Any]) -> list[str]:
+    """The adapter folders that an inference YAML names."""
     found = settings.get("adapter_name_or_path") or []
     return [a.strip() for a in found.split(",")] if isinstance(found, str) else list(found)
 
@@ -244,9 +245,9 @@ def read_chat_yaml(path: str) -> dict[str, Any]:
     if not isinstance(settings, dict) or not settings.get("model_name_or_path"):
         raise UserError(f"{path} names no model - an inference YAML has a line model_name_or_path: FOLDER - add it")
     settings["model_name_or_path"] = _placed(settings["model_name_or_path"], file)
-    if adapters := _adapters(settings):
-        settings["adapter_name_or_path"] = ",".join(_placed(a, file) for a in adapters)
-    for folder in [*adapters, settings["model_name_or_path"]]:
+    if named := adapters(settings):
+        settings["adapter_name_or_path"] = ",".join(_placed(a, file) for a in named)
+    for folder in [*named, settings["model_name_or_path"]]:
         _check_folder(folder, file)
     return settings
 

@@ -73,10 +73,13 @@ class HistoryControl(Ranker):
         if kind not in HISTORY_CONTROLS:
             raise did_you_mean("history control", kind, HISTORY_CONTROLS)
         self.ranker, self.kind, self.seed = ranker, kind, seed
-        self.name = ranker.name
+        self.name, self.writes = ranker.name, ranker.writes
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         return self.ranker.rank(self.shown(history), candidates)
+
+    def compose(self, history: Sequence[Seen], allowed: Callable[[str], bool]) -> Ranking:
+        return self.ranker.compose(self.shown(history), allowed)
 
     def shown(self, history: Sequence[Seen]) -> list[Seen]:
         """The history as the ranker sees it: the same codes in the same order with other values."""

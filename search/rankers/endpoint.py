@@ -23,15 +23,16 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 from search.errors import UserError
 from search.prompts import PromptFormat, get_format
+from search.prompts.answers import answer_of
 from search.prompts.encodings import ENCODINGS, domain_text
 from search.rankers.base import Context, Ranker, Ranking
-from search.rankers.server import Client, Refused, completion_text, first_model, raise_if_key_refused
+from search.rankers.server import Client, Refused, chosen_model, completion_text, raise_if_key_refused
 from search.rankers.spec import ROLES, fall_back, make_fallback, one_of, split_options, text_hash
 from search.spaces import Seen
 
@@ -52,7 +53,6 @@ LONGEST_WAIT = 8.0  # seconds; a server that asks for more is not worth a search
 LONGEST_NOTE = 200  # characters of an answer that the transcript keeps
 SPARE_TOKENS = 16  # beyond the longest code, for an end mark and the words around an answer
 GIVE_UP_AFTER = 3  # questions without an answer in a row; from then on one attempt each
-THOUGHT_ENDS = "</think>"  # what a model that thinks first writes before its answer
 
 
 class EndpointRanker(Ranker):
@@ -111,14 +111,9 @@ class EndpointRanker(Ranker):
         prompt_format = get_format(context.format or options["format"] or "paper")
         fallback = make_fallback(options["fallback"], context)
         client = Client(url, options["timeout"])
-        listed = first_model(client)
-        if not model and not listed:
-            raise UserError(
-                f"{client.shown} lists no model - name the one to ask - for example endpoint:{client.shown}#MODEL"
-            )
         return cls(
             client,
-            model or listed,
+            chosen_model(client, model),
             prompt_format,
             fallback,
             options["retries"],
@@ -187,6 +182,20 @@ class EndpointRanker(Ranker):
         self.client.close()
 
 
+def token_limit(options: Mapping[str, Any]) -> dict[str, int]:
+    """{field: tokens} of a spec's options, {} when none was given; UserError for numbers that are out of range."""
+    limit = {k: options[k] for k in ("max_tokens", "max_completion_tokens") if options[k]}
+    if len(limit) > 1:
+        raise UserError("max_tokens and max_completion_tokens were both given - one of them is sent - leave one out")
+    numbers = (options["retries"], options["backoff"], *limit.values())
+    if not 0 < options["timeout"] < float("inf") or not all(0 <= n < float("inf") for n in numbers):
+        raise UserError(
+            "ranker endpoint was given a timeout, retries, backoff or token limit out of range - allowed are a finite"
+            " timeout > 0, retries >= 0, backoff >= 0, max_tokens >= 0"
+        )
+    return limit
+
+
 def constraint_fields(constrain: str, written: Sequence[str]) -> dict[str, Any]:
     """The fields of a request that allow nothing but one of the written candidates, in each server's own language."""
     if constrain == "json":
@@ -203,19 +212,6 @@ def constraint_fields(constrain: str, written: Sequence[str]) -> dict[str, Any]:
     if constrain in ("auto", "grammar"):
         fields["grammar"] = "root ::= " + " | ".join(json.dumps(w, ensure_ascii=False) for w in written)
     return fields
-
-
-def answer_of(content: str) -> str:
-    """What a model answered: without the thinking before it, and out of its JSON object if it wrote one."""
-    text = content.rpartition(THOUGHT_ENDS)[2]
-    if text.lstrip().startswith("{"):
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-        if isinstance(found, dict) and isinstance(found.get("answer"), str):
-            return found["answer"]
-    return text
 
 
 def _escaped(text: str) -> str:

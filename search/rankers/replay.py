@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class ReplayRanker(Ranker):
 
     def __init__(self, answers: dict[str, Ranking], source: str):
         self.answers, self.source = answers, source
+        self.writes = any(r.source.startswith("write ") for r in answers.values())
 
     @classmethod
     def build(cls, argument: str, context: Context) -> ReplayRanker:
@@ -44,6 +45,9 @@ class ReplayRanker(Ranker):
                 "a replay needs the same task, seed, proposal and warm-up as the run that was recorded"
             )
         return self.answers[key]
+
+    def compose(self, history: Sequence[Seen], allowed: Callable[[str], bool]) -> Ranking:
+        return self.rank(history, ())
 
 
 def question_key(history: Sequence[Seen], candidates: Sequence[str]) -> str:

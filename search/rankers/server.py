@@ -129,6 +129,16 @@ def first_model(client: Any) -> str:
         return ""
 
 
+def chosen_model(client: Any, model: str) -> str:
+    """The model that was named, else the first one listed; UserError when there is neither, or no server."""
+    listed = first_model(client)
+    if not model and not listed:
+        raise UserError(
+            f"{client.shown} lists no model - name the one to ask - for example endpoint:{client.shown}#MODEL"
+        )
+    return model or listed
+
+
 def raise_if_key_refused(client: Any, refused: Refused) -> None:
     """UserError when the server said that it does not take our key: no further attempt can succeed."""
     if refused.kind in ("401", "403"):

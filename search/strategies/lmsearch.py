@@ -1,4 +1,4 @@
-"""The paper's loop (section 3.3): proposals ranked by a ranker."""
+"""The paper's loop (section 3.3): proposals ranked by a ranker, or codes written by one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from search.errors import UserError
 from search.spaces import Seen
 from search.strategies.base import Setup, Strategy, Suggestion
 from search.strategies.proposals import propose
+from search.strategies.writing import suggest_written
 
 
 class LMSearch(Strategy):
@@ -26,8 +27,10 @@ class LMSearch(Strategy):
     def suggest(self, history: Sequence[Seen], taken: AbstractSet[str], step: int) -> Suggestion | None:
         setup = self.setup
         rng = np.random.default_rng([setup.seed, step])
-        if step < setup.warmup or not history:
+        if step < setup.warmup or not (history or setup.ranker.writes):
             return setup.fresh(rng, taken, "warmup")
+        if setup.ranker.writes:
+            return suggest_written(setup.ranker, setup, history, taken, step)
         pool = propose(setup.space, history, set(taken), rng, setup.candidates, setup.proposal, feasible=setup.feasible)
         if not pool:
             return None
