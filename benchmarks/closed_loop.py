@@ -1,8 +1,7 @@
 """Searches to the end on real tables: which method finds the best architecture, how early, over tables and seeds?
 
     python -m benchmarks.closed_loop [--method nano+mixed ...] [--case macro ...] [--seeds 20] [--budget 100]
-    [--processes 2] python -m benchmarks.closed_loop --case nb201/cifar10 --case nb201/cifar100 --case nb201/imagenet16
-    --budget 192 --name nb201
+    python -m benchmarks.closed_loop --case nb201/cifar10 --case nb201/cifar100 --budget 192 --name nb201
 
 Methods are those of benchmarks/driver.py. Regret is (optimum - best so far) / (optimum - median of the table): 0 is the
 optimum, 1 the median architecture. Mean rank: methods are ranked by mean regret on each table, ranks averaged over

@@ -1,9 +1,9 @@
 """HAT: how fast the supernet trains, and whether inherited weights rank sub-transformers as training from scratch does.
 
-    python -m benchmarks.hat speed                                        fp32 against bf16, here (CPU: the reduced
-    supernet) python -m benchmarks.hat speed --device cuda --reduce 1 --words 8848 6632     the full supernet of
-    IWSLT'14 on a GPU python -m benchmarks.hat speed --device cuda --reduce 1 --processes 2         (prints the torchrun
-    line that it runs) python -m benchmarks.hat ranking --codes 12 --updates 800 --out runs/hat-ranking
+    python -m benchmarks.hat speed                                          fp32 against bf16, the reduced supernet
+    python -m benchmarks.hat speed --device cuda --reduce 1 --words 8848 6632   the full supernet of IWSLT'14 on a GPU
+    python -m benchmarks.hat speed --device cuda --reduce 1 --processes 2       (prints the torchrun line that it runs)
+    python -m benchmarks.hat ranking --codes 12 --updates 800 --out runs/hat-ranking
 
 `ranking` keeps every finished sub-transformer in OUT/ranking.json and goes on where it was stopped; it needs the
 trained supernet of `python -m search.run --task hat`, and trains it if it is not in the cache.

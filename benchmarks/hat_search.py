@@ -1,8 +1,7 @@
 """The HAT task, searched by several methods under the same latency limit and budget: best validation loss, mean over
 seeds.
 
-    python -m benchmarks.hat_search --seeds 10 --budget 60 [--methods nano+mixed,random+mixed,evolution,random] [--out
-    DIR]
+    python -m benchmarks.hat_search --seeds 10 --budget 60 [--methods nano+mixed,random+mixed,evolution] [--out DIR]
 
 Methods are those of benchmarks.driver: samplers, or RANKER+PROPOSAL. Evaluations are deterministic and shared between
 methods; finished searches are kept in OUT/hat_search.json, so that a stopped run goes on. Lower is better.

@@ -1,18 +1,18 @@
 """What the nano searcher owes to what: small models, one thing changed at a time, trained with LLaMA-Factory and
 examined alike.
 
-    python -m benchmarks.nano_ablations [--arm reference --arm digits ...] [--steps 300] [--repeats 12] [--out
-    runs/nano_ablations]
+    python -m benchmarks.nano_ablations [--arm reference --arm digits ...] [--steps 300] [--repeats 12] [--out DIR]
 
-reference    size tiny, value rows and a twentieth of answer rows, `--steps` steps of 256 rows, read by its expected
-             value
-no_answers   value rows only                      answers      the same weights as reference, read by the likelihood of
-             the code only_answers answer rows only, read that way      curriculum   small clean worlds first, order
-             kept light, small larger models, as many steps         shown_N      reference, shown N entries of the
-             history only (best and latest)
-marks        no evidence: the raw history with a token per decision and option, loss on every value, short rows first
-digits       the same, codes as bare digits
-average      no model: the plain average of the nine views
+reference     size tiny, value rows and a twentieth of answer rows, `--steps` steps of 256 rows, read by expected value
+no_answers    value rows only
+answers       the same weights as reference, read by the likelihood of the code
+only_answers  answer rows only, read that way
+curriculum    small clean worlds first, order kept
+light, small  larger models, as many steps
+shown_N       reference, shown N entries of the history only (best and latest)
+marks         no evidence: the raw history with a token per decision and option, loss on every value, short rows first
+digits        the same, codes as bare digits
+average       no model: the plain average of the nine views
 
 Rows are synthetic. The exam is that of benchmarks/exam_all on its real tables; the score is the mean percentile of the
 pick (chance 0.5). Arms that are finished are kept in --out and not trained again.

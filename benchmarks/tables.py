@@ -1,7 +1,6 @@
 """CPU time of loading tables: the first load (conversion) and every later one, which must stay below a second.
 
-python -m benchmarks.tables            pip tables, and a table and a TFRecord file of the size and form of
-NAS-Bench-101's
+python -m benchmarks.tables     pip tables, and a table and a TFRecord file of NAS-Bench-101's size and form
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Build what a recipe asks for: several registered sets from several sources, with one command.
 
     python -m data_builders.build recipes/data/synthetic_228k.yaml
-    python -m data_builders.build recipes/data/lmsearcher_228k.yaml --source nb101=nasbench_only108.tfrecord --source
-    nb301=nb_301/ python -m data_builders.build recipes/data/lmsearcher_228k.yaml --substitute synthetic
+    python -m data_builders.build recipes/data/lmsearcher_228k.yaml \\
+        --source nb101=nasbench_only108.tfrecord --source nb301=nb_301/
+    python -m data_builders.build recipes/data/lmsearcher_228k.yaml --substitute synthetic
 
 A recipe names its sets: `sets: {NAME: {builder: ..., samples: ..., seed: ..., option: value}}`; `common:` holds what
 all sets share. `builder: mixed` with `of: {builder: weight}` draws each row from one of several. Before anything is

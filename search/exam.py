@@ -2,7 +2,6 @@
 
     python -m search.exam --task nb201/cifar100 --ranker nano --history 5,20,50,100,200
     python -m search.exam --table runs.csv.gz --code-column arch --metric val_loss --direction minimize --ranker knn
-    --ranker gp
 
 A question shows a history of told codes and asks for the best of a few candidates. JSON goes to standard output, a
 table to read to standard error. Chance and the oracle are exact; ridge regression ('surrogate'), nearest neighbours and

@@ -1,8 +1,8 @@
 """Which prompt format a model was trained with, written into its folder and checked wherever it is used.
 
-    python -m search.stamp saves/lmsearcher_8b --format paper        # after training or export; several folders may be
-    named python -m search.stamp saves/lmsearcher_8b_ft --format paper --encoding domain   # rows were operator text,
-    not digits python -m search.stamp saves/lmsearcher_8b                       # show it
+    python -m search.stamp saves/lmsearcher_8b --format paper   # after training; several folders may be named
+    python -m search.stamp saves/lmsearcher_8b_ft --format paper --encoding domain      # rows were operator text
+    python -m search.stamp saves/lmsearcher_8b                                          # show it
 
 A model asked in another format than it learned answers badly without an error; so the folder carries the format's name
 and a hash of its text, and a ranker refuses to serve it with anything else.

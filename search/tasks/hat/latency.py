@@ -1,8 +1,7 @@
 """Latency of sub-transformers: measured on a device, or predicted from ten shape features.
 
-    python -m search.tasks.hat.latency --csv FILE                     held-out fit on each device of HAT's published
-    tables python -m search.tasks.hat.latency --measure 100 --out mine.csv   measure this device, write a table in the
-    same columns
+    python -m search.tasks.hat.latency --csv FILE                     held-out fit on each device of HAT's tables
+    python -m search.tasks.hat.latency --measure 100 --out mine.csv   measure this device, write the same columns
 
 Measurement as in HAT: 23 source tokens, 23 decoding steps, beam 5, 20 repeats, 10 % trimmed at both ends. The regressor
 is a ridge regression on the features and their products, with the depth only (20 terms) or all (65), whichever has the

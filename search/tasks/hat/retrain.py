@@ -1,8 +1,7 @@
 """Train one sub-transformer from scratch: the winner of a search.
 
-    python -m search.tasks.hat.retrain --run runs/hat/seed-0 --data data/iwslt14 --recipe iwslt14-sub --out
-    runs/hat/final python -m search.tasks.hat.retrain --code CODE --data data/hat-embedded --recipe embedded-sub --out
-    runs/hat/final
+    python -m search.tasks.hat.retrain --run runs/hat/seed-0 --data data/iwslt14 --recipe iwslt14-sub --out runs/final
+    python -m search.tasks.hat.retrain --code CODE --data data/hat-embedded --recipe embedded-sub --out runs/final
 
 Under torchrun it is data parallel; a killed run goes on. The recipe is the supernet's with a shorter warm-up.
 """
