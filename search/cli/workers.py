@@ -12,7 +12,8 @@ from typing import Any
 
 from search.cli.assemble import Rankers, build_study, build_task, running
 from search.errors import UserError
-from search.studies.evaluate import Outcome, die_with, exit_text, process_context
+from search.studies.evaluate import Outcome, said
+from search.studies.processes import die_with, exit_text, process_context
 from search.studies.study import Ending, Study
 
 POLL_SECONDS = 0.1  # between two looks at the workers; the progress bar moves no faster
@@ -33,8 +34,8 @@ def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, par
         answers.put(("wrong", str(error), 0, None))
     except KeyboardInterrupt:
         answers.put(("interrupted", "", 0, None))
-    except Exception as error:
-        answers.put(("crashed", f"{type(error).__name__}: {error}", 0, None))
+    except BaseException as error:
+        answers.put(("crashed", f"{type(error).__name__}: {said(error)}", 0, None))
 
 
 def run_workers(

@@ -77,9 +77,10 @@ def plain(thing: Any) -> Any:
     return thing.tolist() if hasattr(thing, "tolist") else str(thing)
 
 
-def line(record: Mapping[str, Any]) -> str:
-    """One JSON line."""
-    return json.dumps(record, default=plain, ensure_ascii=False) + "\n"
+def line(record: Mapping[str, Any], indent: int | None = None) -> str:
+    """One JSON line (or several, with an indent); what UTF-8 cannot hold stays escaped."""
+    text = json.dumps(record, default=plain, ensure_ascii=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
@@ -180,7 +181,7 @@ def summary(
 def finish(folder: Path, content: Mapping[str, Any], trials: Sequence[Trial], best: Trial | None) -> None:
     """Write the final trials.jsonl (the test value of the best trial filled in) and summary.json."""
     write_trials(folder, [replace(t, test=best.test) if best and t.number == best.number else t for t in trials])
-    write_atomic(folder / SUMMARY, json.dumps(content, indent=1, default=plain, ensure_ascii=False) + "\n")
+    write_atomic(folder / SUMMARY, line(content, indent=1))
 
 
 def versions() -> dict[str, str]:

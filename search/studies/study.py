@@ -22,7 +22,8 @@ from search.strategies import make_strategy
 from search.strategies.base import Setup, Strategy, Suggestion
 from search.studies import STUDY
 from search.studies.claims import lost_claim
-from search.studies.evaluate import Evaluate, Evaluator, judge
+from search.studies.evaluate import Evaluate, judge
+from search.studies.processes import Evaluator
 
 if TYPE_CHECKING:  # Optuna is loaded with the first study: `from search import minimize` costs a third without it
     from optuna.storages import BaseStorage
