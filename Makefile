@@ -1,5 +1,8 @@
-# make demo    rows -> tiny training -> search on NAS-Bench-201 -> report      make test       the fast tests
-# make venv    only the environment (.venv)                                    make test-slow  the long tests
+# make demo        rows -> tiny training -> search on NAS-Bench-201 -> report
+# make test        the fast tests
+# make test-slow   the long tests
+# make venv        only the environment (.venv); demo and the tests make it too
+# make clean       remove runs and built rows
 #
 # Options:  PYTHON=python3.12   another interpreter
 #           TORCH="torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu"   the small CPU build on Linux
@@ -16,7 +19,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv test test-slow demo lint clean
+.PHONY: help venv test test-slow demo lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '/^# make /,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 venv: .venv/.ready
 

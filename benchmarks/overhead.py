@@ -7,6 +7,7 @@ ours to Optuna's.
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import tempfile
@@ -57,6 +58,9 @@ def measure(run: Callable[[Space, Path], None], space: Space) -> tuple[float, fl
 
 def main() -> None:
     """Print one line per number of decisions."""
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.overhead", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(f"load {os.getloadavg()[0]:.1f}")
     for decisions, limit in LIMITS.items():

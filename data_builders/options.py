@@ -13,11 +13,10 @@ from data_builders.registry import DEFAULT, check_registry, enter
 from data_builders.rows.batch import Source
 from data_builders.rows.sampling import RowShape
 from data_builders.rows.writing import Job, meta_path, write_rows
-from search.errors import UserError
+from search.errors import UserError, program
 from search.prompts import FORMATS
 from search.prompts.formats import text_format
 
-NEXT_STEP = "next: llamafactory-cli train yaml/lmsearcher_tiny.yaml"
 REGISTRY_HELP = (
     f"LLaMA-Factory's list of data sets, 'none' to leave it alone (default {DEFAULT}, for rows below data/ only)"
 )
@@ -178,10 +177,14 @@ def run_builder(
     except KeyboardInterrupt:
         return stopped(out)
     report(meta, out)
-    if said := enter(args.name or out.stem, out, args.registry):
+    said = enter(args.name or out.stem, out, args.registry)
+    if said:
         print(said)
     if next_step:
-        print(NEXT_STEP)
+        train = (
+            f", then llamafactory-cli train yaml/lmsearcher_tiny.yaml dataset={args.name or out.stem}" if said else ""
+        )
+        print(f"next: {program('data_builders.check')} {out}{train}")
     return 0
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +68,7 @@ def questions(
     if need > len(known):
         raise UserError(
             f"{length} history entries and {candidates} candidates were asked for - table {task.table.name} has"
-            f" {len(known)} rows - ask for fewer"
+            f" {len(known)} rows - ask for fewer: --history {max(1, len(known) - candidates)} at most, or --candidates"
         )
     out = []
     for i in range(repeats):
@@ -83,7 +83,10 @@ def questions(
             truth = values[task.table.rows(shown)]
         if len(told) < length or len(shown) < (candidates if pool == "uniform" else 2):
             given = f"{length} history entries and {candidates} candidates were asked for"
-            raise UserError(f"{given} - table {task.table.name} has too few different architectures - ask for fewer")
+            raise UserError(
+                f"{given} - table {task.table.name} has too few different architectures - ask for fewer: --history or"
+                " --candidates"
+            )
         out.append(Question(told, shown, np.asarray(truth, dtype=np.float64)))
     return out
 
@@ -102,14 +105,18 @@ def judge(values: np.ndarray, pick: int) -> dict[str, float]:
     }
 
 
-def sit(ranker: Ranker, asked: Sequence[Question]) -> dict[str, Any]:
-    """One ranker's answers: float64 (questions,) per measure, fallbacks and mean seconds."""
+def sit(ranker: Ranker, asked: Sequence[Question], answered: Callable[[], Any] = int) -> dict[str, Any]:
+    """One ranker's answers: float64 (questions,) per measure, fallbacks and mean seconds.
+
+    answered: called after each answer.
+    """
     marks, fallbacks, seconds = [], 0, 0.0
     for q in asked:
         answer = ranker.rank(q.history, q.candidates)
         marks.append(judge(q.values, q.candidates.index(answer.best)))
         fallbacks += answer.fallback is not None
         seconds += answer.seconds
+        answered()
     return {m: np.array([x[m] for x in marks]) for m in MEASURES} | {
         "fallbacks": fallbacks,
         "seconds": seconds / max(len(asked), 1),
@@ -140,16 +147,18 @@ def examine(
     pool: str = "uniform",
     seed: int = 0,
     reference: str = "surrogate",
+    answered: Callable[[], Any] = int,
 ) -> dict[str, Any]:
     """{ranker: {history length: {measure: [mean, low, high], ...}}} with 95 % bootstrap intervals over the questions.
 
     Every ranker but the reference also gets 'ahead': its paired difference in percentile to the reference ranker.
+    answered: called after each answer of a ranker.
     """
     results: dict[str, Any] = {name: {} for name in ("chance", "oracle", *rankers)}
     for length in lengths:
         asked = questions(task, length, repeats, candidates, pool, seed)
         raw = {"chance": chance(asked), "oracle": oracle(asked)} | {
-            name: sit(ranker, asked) for name, ranker in rankers.items()
+            name: sit(ranker, asked, answered) for name, ranker in rankers.items()
         }
         for name, marks in raw.items():
             row: dict[str, Any] = {m: _triple(marks[m]) for m in MEASURES}
@@ -250,6 +259,8 @@ def main() -> int:
             f"{args.candidates} candidates and {args.repeats} repeats were given - at least 2 and 1 are needed"
         )
     lengths = numbers(args.history)
+    from tqdm import tqdm
+
     from search.cli.assemble import build_task
     from search.cli.options import DEFAULTS
 
@@ -260,7 +271,9 @@ def main() -> int:
     context = Context(task.space, args.seed, args.format, goal="pick")
     specs = [s for s in dict.fromkeys([*ALWAYS, *args.ranker]) if s not in ("oracle",)]
     rankers = {s: controlled(make_ranker(s, context), args.history_control, args.seed) for s in specs}
-    results = examine(task, rankers, lengths, args.repeats, args.candidates, args.pool, args.seed)
+    with tqdm(total=len(lengths) * args.repeats * len(rankers), desc="exam", unit="answer", disable=None) as bar:
+        shape = (args.candidates, args.pool, args.seed)
+        results = examine(task, rankers, lengths, args.repeats, *shape, answered=bar.update)
     about = task.describe() | {
         k: getattr(args, k) for k in ("pool", "candidates", "repeats", "seed", "format", "history_control")
     }

@@ -233,6 +233,13 @@ def test_the_task_prepares_once_filters_by_latency_and_scores_inherited_weights(
     strict = load_task("hat", **SMALL, latency_limit="0.001")
     with pytest.raises(UserError, match="the fastest of 2000"):
         strict.prepare(progress=False)
+    wild = np.random.default_rng(0)
+    for module in ("latency", "task"):
+        jumping = f"search.tasks.hat.{module}.timings"
+        monkeypatch.setattr(jumping, lambda model, repeats=20, **_: np.full((repeats, 2), wild.lognormal(0, 2)))
+    with pytest.raises(UserError, match="measured 3 times and predicts with a median error of .*latency_error=1"):
+        load_task("hat", **SMALL | {"repeats": 3}).prepare(progress=False)
+    load_task("hat", **SMALL | {"repeats": 3}, latency_error=1e6).prepare(progress=False)
 
 
 def test_latency_can_come_from_a_published_table(shared_table, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli.options import without_password
+from search.cli.options import settings, without_password
 from search.errors import UserError, cli
 from search.rankers import default_ranker
 from search.run import main
@@ -436,3 +436,47 @@ def test_the_papers_preset_never_lets_another_reader_stand_in_unsaid(tmp_path, c
     assert main([*common, "--ranker", "random", "--out", str(tmp_path / "c")]) == 0
     written = json.loads((tmp_path / "c" / "run.json").read_text())
     assert (written["ranker"], written["format"], written["proposal"]) == ("random", None, "uniform")
+
+
+def test_two_metrics_of_one_table_are_two_folders_and_the_default_ranker_is_named():
+    one, _ = settings(["--table", "results.csv", "--metric", "loss", "--ranker", "surrogate"])
+    two, _ = settings(["--table", "results.csv.gz", "--metric", "acc", "--ranker", "surrogate"])
+    assert (one["out"], two["out"]) == ("runs/results-loss-surrogate", "runs/results-acc-surrogate")
+    named, _ = settings(["--task", "nb201/cifar100"])
+    assert named["out"] == f"runs/nb201-cifar100-{default_ranker()}"
+
+
+def test_a_format_that_the_ranker_would_pass_over_is_refused(tmp_path, capsys):
+    out = ("--out", str(tmp_path / "r"))
+    said = wrong(capsys, "--task", "nb201/cifar100", "--ranker", "nano", "--format", "paper", *out)
+    assert "asks in its own format" in said
+    preset, _ = settings(["--task", "nb201/cifar100", "--ranker", "nano", "--preset", "paper"])
+    assert preset["format"] is None, "a preset is not the user's own word"
+
+
+def test_an_unknown_ranker_gets_a_hint_at_servers(tmp_path, capsys):
+    said = wrong(capsys, "--task", "nb201/cifar100", "--ranker", "gpt4", "--out", str(tmp_path / "r"))
+    assert "endpoint:URL#gpt4" in said
+
+
+def test_resuming_what_never_began_says_so(tmp_path, capsys):
+    assert "there is no run in that folder" in wrong(capsys, "--resume", "--out", str(tmp_path / "missing"))
+
+
+def test_an_unknown_task_option_names_the_options(tmp_path, capsys):
+    words = ("--task", "nb201/cifar100", "--task-option", "foo=1", "--out", str(tmp_path / "r"))
+    said = wrong(capsys, *words)
+    assert "source" in said and "epochs" in said and "Benchmark" not in said and "__init__" not in said
+
+
+def test_make_without_a_goal_installs_nothing():
+    done = subprocess.run(["make", "--dry-run"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0 and "pip" not in done.stdout
+    said = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True).stdout
+    assert "make demo" in said and "make test" in said
+
+
+def test_the_help_of_a_benchmark_does_not_run_it():
+    words = [sys.executable, "-m", "benchmarks.overhead", "--help"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "ms a trial (" not in done.stdout and done.stdout.startswith("usage")

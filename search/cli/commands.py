@@ -116,7 +116,7 @@ def _files(words: list[str]) -> int:
                 copied += 1
     except OSError as error:
         raise UserError(f"--copy {target} was given - {error.strerror} - choose a writable folder") from error
-    print(f"{copied} of {len(names)} files copied to {target}; next: llamafactory-cli train yaml/lmsearcher_tiny.yaml")
+    print(f"{copied} of {len(names)} files copied to {target}; next: yaml/README.md says how to train")
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from search.errors import UserError, did_you_mean, program
 from search.files import find
-from search.rankers import HISTORY_CONTROLS, RANKERS, ranker_class
+from search.rankers import HISTORY_CONTROLS, RANKERS, default_ranker, ranker_class
 from search.strategies import PROPOSALS, STRATEGIES
 from search.studies.folder import CONFIGURATION, read_object
 
@@ -94,7 +94,10 @@ def parser() -> argparse.ArgumentParser:
         help="with --table: read once, for the best architecture; the search never sees it",
     )
     what.add_argument(
-        "--task-option", action="append", metavar="KEY=VALUE", help="an option of the task; may be repeated"
+        "--task-option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="an option of the task (lmsearcher --list names them); may be repeated",
     )
     what.add_argument("--latency-limit", type=float, metavar="MS", help="same as --task-option latency_limit=MS")
     how = p.add_argument_group("how")
@@ -126,14 +129,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=(
             "run beside it, same budget: random, evolution, local, tpe, gp, random-ranker, oracle-ranker,"
-            " surrogate-ranker; 'none' for none"
+            " surrogate-ranker; 'none' for none (default: what the task names; only hat names any)"
         ),
     )
     how.add_argument(
         "--allow-repeats", action="store_true", help="with random, tpe, gp: leave out the filter against repeated codes"
     )
     keep = p.add_argument_group("where and how safely")
-    keep.add_argument("--out", metavar="DIR", help="default runs/<task>-<sampler or ranker>")
+    keep.add_argument(
+        "--out",
+        metavar="DIR",
+        help="default runs/TASK-HOW or runs/TABLE-METRIC-HOW, HOW being the sampler, for lmsearcher its ranker",
+    )
     keep.add_argument("--resume", action="store_true", help="continue the run in --out; its settings are remembered")
     keep.add_argument("--take-over", action="store_true", help="with --resume: the owner on another machine is gone")
     keep.add_argument(
@@ -207,6 +214,8 @@ def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     _check(merged)
     if preset == "paper":
         _check_reader(merged)
+    if layer.get("format") and merged["sampler"] == "lmsearcher" and not merged["arms"]:
+        _check_format(layer["format"], merged["ranker"] or default_ranker())
     return merged, check is not None
 
 
@@ -307,9 +316,10 @@ def without_password(storage: str | None) -> str | None:
 
 
 def _default_name(merged: Mapping[str, Any]) -> str:
-    what = merged["task"] or Path(str(merged["table"] or "search")).name.split(".")[0]
-    how = merged["sampler"] if merged["sampler"] != "lmsearcher" else merged["ranker"] or "default"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{what}-{how}").strip("-.")
+    """Where a run goes that was given no --out: what is searched and how; two metrics of one table are two runs."""
+    what = merged["task"] or f"{Path(str(merged['table'] or 'search')).name.split('.')[0]}-{merged['metric'] or ''}"
+    how = merged["sampler"] if merged["sampler"] != "lmsearcher" else merged["ranker"] or default_ranker()
+    return re.sub(r"[^A-Za-z0-9._]+|-{2,}", "-", f"{what}-{how}").strip("-.")
 
 
 def parse_seeds(text: Any) -> list[int]:
@@ -341,6 +351,16 @@ def _check_reader(merged: dict[str, Any]) -> None:
         merged["format"] = None
 
 
+def _check_format(name: str, ranker: str) -> None:
+    """UserError for a format that was asked for in so many words and that the ranker would pass over in silence."""
+    known = ranker_class(ranker).formats
+    if known and name not in known:
+        raise UserError(
+            f"--format {name} was given - ranker {ranker} asks in its own format, {' or '.join(known)} - leave --format"
+            " out, or name a ranker that asks in words: chat:YAML, endpoint:URL#MODEL"
+        )
+
+
 def _check(merged: Mapping[str, Any]) -> None:
     for key, least in (("budget", 1), ("candidates", 1), ("warmup", 0), ("workers", 1), ("max_failures", 0)):
         value = merged[key]
@@ -356,6 +376,11 @@ def _check(merged: Mapping[str, Any]) -> None:
         raise did_you_mean("history control", str(merged["history_control"]), HISTORY_CONTROLS)
     if merged["sampler"] not in STRATEGIES:
         raise did_you_mean("sampler", str(merged["sampler"]), STRATEGIES)
+    if merged["resume"] and not merged["task"] and not merged["table"]:
+        raise UserError(
+            f"--resume --out {merged['out']} was given - there is no run in that folder - name the folder of a run, or"
+            " leave --resume out and say what is searched: --task or --table"
+        )
     if (merged["task"] is None) == (merged["table"] is None):
         given = "both --task and --table were" if merged["task"] else "neither --task nor --table was"
         raise UserError(

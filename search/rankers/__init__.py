@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from search.errors import UserError
 from search.files import shipped
 from search.rankers.base import Context, Ranker, Ranking
 from search.registry import resolve
@@ -28,7 +29,12 @@ HISTORY_CONTROLS = ("shuffled", "negated")  # see search.rankers.control
 
 def ranker_class(spec: str) -> type[Ranker]:
     """The class behind a spec, whose attributes say what kind of ranker it is; UserError for an unknown name."""
-    return resolve("ranker", spec.partition(":")[0], RANKERS)
+    name = spec.partition(":")[0]
+    try:
+        return resolve("ranker", name, RANKERS)
+    except UserError as error:
+        advice = f"a model behind a server is endpoint:URL#{name}, a model of yours chat:FILE.yaml"
+        raise UserError(f"{error} - {advice}") from None
 
 
 def make_ranker(spec: str, context: Context) -> Ranker:

@@ -62,6 +62,7 @@ class Ranker:
     seconds: what a call takes, where that is known without trying; else None.
     characters_a_token: characters of a prompt that make a token of the language model; None: it reads no prompt.
     prompt: the prompt format it asks in when none was named; None: it reads no prompt.
+    formats: the only prompt formats it can ask in; empty: any, or none at all.
     transcript: its answers are worth keeping (and replaying).
     control: it may run beside a search as NAME-ranker.
     stands_in: it may answer for a language model that could not.
@@ -74,6 +75,7 @@ class Ranker:
     seconds: ClassVar[float | None] = None
     characters_a_token: ClassVar[float | None] = None
     prompt: ClassVar[str | None] = None
+    formats: ClassVar[tuple[str, ...]] = ()
     transcript: ClassVar[bool] = True
     control: ClassVar[bool] = False
     stands_in: ClassVar[bool] = False

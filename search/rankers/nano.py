@@ -52,7 +52,7 @@ class NanoRanker(Ranker):
     shared = True
     characters_a_token = 2.4  # measured: eight characters a token, and every line is read three times
     prompt = "nano_value"
-    formats: tuple[str, ...] = ("nano", "nano_value")
+    formats = ("nano", "nano_value")
 
     def __init__(self, folder: str | Path = FOLDER, mode: str = DEFAULTS["search"], most: int = MOST):
         if mode not in MODES:

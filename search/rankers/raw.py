@@ -47,6 +47,7 @@ class RawRanker(Ranker):
     shared = True
     characters_a_token = 4.9  # measured: words of three or four characters and a blank
     prompt = "stamped"
+    formats = ("stamped",)
 
     def __init__(
         self, folder: str | Path = FOLDER, mode: str = DEFAULTS["search"], names: int = NAMES, context: int = CONTEXT
