@@ -56,7 +56,7 @@ demo: venv
 	rm -rf runs/demo
 	$(BIN)/python -m search.run --recipe recipes/search/demo.yaml --out runs/demo
 	@echo "[4/4] the report"
-	$(BIN)/python -m search.report runs/demo --out runs/demo/report
+	$(BIN)/python -m search.report runs/demo
 
 clean:
 	rm -rf runs out

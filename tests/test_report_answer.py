@@ -240,7 +240,14 @@ def test_the_report_goes_into_the_run_s_own_folder(tmp_path, monkeypatch, journa
 
 def test_the_commands_repeat_and_continue_a_run(tmp_path):
     known = {"task": "toy", "task_option": {"a": 1}, "seeds": [0, 1, 2, 5], "budget": 30, "sampler": "random"}
-    known |= {"allow_repeats": True, "timeout": None, "controls": "local", "storage": None, "latency_limit": 3}
+    known |= {
+        "allow_repeats": True,
+        "timeout": None,
+        "controls": "local",
+        "storage": None,
+        "latency_limit": 3,
+        "study": "my run",
+    }
     run = write_run(tmp_path / "my run", [[1.0, 2.0]], configuration=known)
     (run / "run.json").write_text("{}")
     (read,) = first(run).runs

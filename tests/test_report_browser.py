@@ -123,6 +123,15 @@ def test_tables_are_sorted_by_their_heads(page):
         assert values == sorted(values, reverse=direction == "descending") and len(values) > 1
 
 
+def test_commands_are_copied_as_one_line(page):
+    (block,) = page.locator("#s0 > .command").all()
+    assert block.locator("pre").evaluate("e => e.textContent").startswith("python -m search.run --resume --out /")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    block.locator("button").click()
+    block.locator("button", has_text="copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == block.locator("pre").evaluate("e => e.textContent")
+
+
 def test_everything_is_there_without_a_script(browser, page_url):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

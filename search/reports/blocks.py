@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -120,11 +121,14 @@ def command(run: Run) -> str:
     parts = []
     for what, text in (("Repeat it", repeat_command(run)), ("Continue it", continue_command(run))):
         if text:
-            parts.append(
-                f'<p>{what}:</p><div class="command" data-what="{what.lower()}"><pre><code>{escape(text)}</code></pre>'
-                "</div>"
-            )
+            block = f'<div class="command" data-what="{what.lower()}"><pre><code>{_unbroken(text)}</code></pre></div>'
+            parts.append(f"<p>{what}:</p>{block}")
     return "".join(parts)
+
+
+def _unbroken(text: str) -> str:
+    """A command whose lines break before an option and never inside one."""
+    return " ".join(f"<span>{escape(part)}</span>" for part in re.split(r" (?=--)", text))
 
 
 def runs_details(section: Section, first: Run) -> str:

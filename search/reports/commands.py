@@ -10,7 +10,7 @@ from search.reports.curves import Run
 
 FLAGS_ONLY = ("allow_repeats",)
 ELSEWHERE = ("latency_limit",)  # is among the task options too
-STORED = ("storage",)  # a repetition is a new run, with a journal of its own
+STORED = ("storage", "study")  # a repetition is a new run, with a journal of its own
 
 
 def repeat_command(run: Run) -> str:
