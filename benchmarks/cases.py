@@ -3,7 +3,8 @@
 Pip tables are always there. Files are looked for in the folder LMSEARCHER_SHARED, else in ../shared/data beside the
 repository; cases whose file is absent are left out and named.
 
-Left out for good: hat_latency (layer averages, not decisions: up to 53 values each), and tables below 500 rows.
+Left out for good: hat_latency (layer averages, not decisions: up to 53 values each), and from the exam tables below 500
+rows.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FOLDER = Path(os.environ.get("LMSEARCHER_SHARED") or Path(__file__).resolve().pa
 class Case:
     """A search problem. file: needed from FOLDER (None: a pip table).
 
-    complete: enough of the space is in the table to search it.
+    small: too few rows for the exam, enough for a search.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Case:
     direction: str
     read: Callable[[], Table]
     file: str | None = None
-    complete: bool = True
+    small: bool = False
 
     @property
     def present(self) -> bool:
@@ -111,6 +112,33 @@ def darts545(metric: str) -> Table:
     return from_options("darts_oncenas545", columns, {metric: numbers[metric]})
 
 
+def darts214(metric: str) -> Table:
+    """The same cells, written as pairs of a node."""
+    text, numbers = read_columns(FOLDER / "darts_cifar10_random214.csv.gz")
+    found = [re.findall(r"\('(\w+)', (\d)\)", g) for g in text["genotype"]]
+    columns = [
+        (f"{kind}{i}", [pairs[i][k] for pairs in found]) for i in range(16) for k, kind in enumerate(("op", "input"))
+    ]
+    return from_options("darts_random214", columns, {metric: numbers[metric]})
+
+
+def autoformer(metric: str) -> Table:
+    """Width, depth, and expansion and heads of up to 14 layers ('-' for a layer that is not there)."""
+    text, numbers = read_columns(FOLDER / "autoformer_vit_small_data.csv.gz")
+    cells = {k: [row.split() + ["-"] * 14 for row in text[k]] for k in ("mlp_ratio", "num_heads")}
+    columns = [(k, [f"{v:g}" for v in numbers[k]]) for k in ("hidden_dim", "depth")]
+    columns += [(f"{k}{i}", [row[i] for row in rows]) for k, rows in cells.items() for i in range(14)]
+    return from_options("autoformer", columns, {metric: numbers[metric]})
+
+
+def pit(metric: str) -> Table:
+    """Base width, expansion, and depth and heads of three stages."""
+    text, numbers = read_columns(FOLDER / "pit_vit_small_data.csv.gz")
+    stages = [(f"{k}{i}", [row.split()[i] for row in text[k]]) for k in ("depth", "num_heads") for i in range(3)]
+    columns = [(k, [f"{v:g}" for v in numbers[k]]) for k in ("base_dim", "mlp_ratio")]
+    return from_options("pit", [*columns, *stages], {metric: numbers[metric]})
+
+
 def once_for_all(metric: str) -> Table:
     """20 kernel sizes, 20 expansions, 5 depths, resolution."""
     text, numbers = read_columns(FOLDER / "ofa_mbv3_latency.csv.gz")
@@ -124,12 +152,12 @@ def _pip(name: str, metric: str, direction: str) -> Case:
     return Case(name, metric, direction, lambda: load_table(name))
 
 
-def _file(name: str, file: str, metric: str, direction: str, read: Callable[[], Table], complete: bool = True) -> Case:
-    return Case(name, metric, direction, read, file, complete)
+def _file(name: str, file: str, metric: str, direction: str, read: Callable[[], Table], small: bool = False) -> Case:
+    return Case(name, metric, direction, read, file, small)
 
 
-def _digits(name: str, file: str, column: str, metric: str, direction: str, complete: bool = True) -> Case:
-    return _file(name, file, metric, direction, lambda: read_table(FOLDER / file, code_column=column), complete)
+def _digits(name: str, file: str, column: str, metric: str, direction: str) -> Case:
+    return _file(name, file, metric, direction, lambda: read_table(FOLDER / file, code_column=column))
 
 
 def _nb201(name: str, file: str, metric: str, direction: str) -> Case:
@@ -167,7 +195,6 @@ CASES: dict[str, Case] = {
             "valid_acc_ep4",
             "maximize",
             lambda: five_vertices("valid_acc_ep4"),
-            complete=False,
         ),
         _file(
             "darts545",
@@ -175,16 +202,38 @@ CASES: dict[str, Case] = {
             "valid_acc_ep50",
             "maximize",
             lambda: darts545("valid_acc_ep50"),
-            complete=False,
         ),
-        _digits("fbnet/pixel3", "fbnet_latency.csv.gz", "op_idx", "pixel3_ms", "minimize", complete=False),
+        _digits("fbnet/pixel3", "fbnet_latency.csv.gz", "op_idx", "pixel3_ms", "minimize"),
         _file(
             "ofa/v100",
             "ofa_mbv3_latency.csv.gz",
             "v100_64_ms",
             "minimize",
             lambda: once_for_all("v100_64_ms"),
-            complete=False,
+        ),
+        _file(
+            "darts214",
+            "darts_cifar10_random214.csv.gz",
+            "test_acc_best",
+            "maximize",
+            lambda: darts214("test_acc_best"),
+            small=True,
+        ),
+        _file(
+            "autoformer",
+            "autoformer_vit_small_data.csv.gz",
+            "cifar100_kd_acc",
+            "maximize",
+            lambda: autoformer("cifar100_kd_acc"),
+            small=True,
+        ),
+        _file(
+            "pit",
+            "pit_vit_small_data.csv.gz",
+            "cifar100_kd_acc",
+            "maximize",
+            lambda: pit("cifar100_kd_acc"),
+            small=True,
         ),
         *(_pip(f"graph/{d}", "val_acc", "maximize") for d in GRAPH),
         *(_pip(f"hpobench/{d}", "val_acc", "maximize") for d in HPOBENCH),
@@ -209,6 +258,7 @@ LOOP += (
     "hpolib/naval_propulsion",
     "hpolib/protein_structure",
 )
+SPARSE = ("darts214", "darts545", "autoformer", "pit")  # few measured rows of a large space
 
 
 @cache
@@ -225,6 +275,16 @@ def task_of(name: str) -> TableTask:
     return TableTask(case.read(), case.metric, case.direction, name=name)
 
 
-def present(names: list[str] | None = None, searchable: bool = False) -> list[str]:
-    """The cases that can be run here, in order."""
-    return [n for n in names or CASES if CASES[n].present and (CASES[n].complete or not searchable)]
+def left_out(names: list[str] | None = None) -> str:
+    """A sentence that names the wanted cases whose files are not here; '' when all are. names: as in `present`."""
+    absent = [n for n in names or CASES if not CASES[n].present and (names or not CASES[n].small)]
+    told = ", ".join(f"{n} ({CASES[n].file})" for n in absent)
+    return f" Left out, as their files are not in {FOLDER.name}: {told}; see benchmarks/README.md." if absent else ""
+
+
+def present(names: list[str] | None = None) -> list[str]:
+    """The cases that can be run here, in order; names: None for all that are large enough for the exam."""
+    for name in names or ():
+        if name not in CASES:
+            raise did_you_mean("case", name, CASES)
+    return [n for n in names or CASES if CASES[n].present and (names or not CASES[n].small)]

@@ -12,9 +12,9 @@ import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 
 from benchmarks.driver import best_so_far, build, drive
+from benchmarks.output import add_output, folder
 from search.errors import cli
 from search.files import write_atomic
 from search.reports.curves import bootstrap
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument("--budget", type=int, default=192)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--method", action="append", help="only these methods (see benchmarks/driver.py), repeatable")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_output(parser)
     args = parser.parse_args()
     methods = args.method or list(BOUNDS)
     curves: dict[str, list[list[float]]] = {m: [] for m in methods}
@@ -90,9 +90,9 @@ def main() -> int:
         f"{args.task}, {args.seeds} seeds, best {task_of(args.task).metric}: mean [95 % bootstrap interval]\n\n{table}"
     )
     stem = f"ceilings_{args.task.replace('/', '_')}"
-    write_atomic(args.out / f"{stem}.md", table + "\n")
+    write_atomic(folder(args) / f"{stem}.md", table + "\n")
     write_atomic(
-        args.out / f"{stem}.json",
+        folder(args) / f"{stem}.json",
         json.dumps({"task": args.task, "seeds": args.seeds, "budget": args.budget, "methods": rows}, indent=1) + "\n",
     )
     return 1 if missed else 0

@@ -1,18 +1,22 @@
 """Searches to the end on real tables: which method finds the best architecture, how early, over tables and seeds?
 
-    python -m benchmarks.closed_loop [--method nano+mixed ...] [--case macro ...] [--seeds 20] [--budget 100]
+    python -m benchmarks.closed_loop [--method nano+wide ...] [--case macro ...] [--seeds 20] [--budget 100]
     python -m benchmarks.closed_loop --case nb201/cifar10 --case nb201/cifar100 --budget 192 --name nb201
 
 Methods are those of benchmarks/driver.py. Regret is (optimum - best so far) / (optimum - median of the table): 0 is the
 optimum, 1 the median architecture. Mean rank: methods are ranked by mean regret on each table, ranks averaged over
-tables. Searches are kept in --cache, one file a method, table and seed, and used for every budget up to their own;
---fresh METHOD forgets one. Writes closed_loop[_NAME].md and .json.
+tables. Searches are kept in --cache, one file a method, table and seed, and used for every budget up to their own and
+as long as the method answers the questions of benchmarks/probe.py as it did; --fresh METHOD forgets one. A search that
+found the best row of its table is ended, as its curve can only stay there. --cached runs nothing and reports what is
+kept. Peers (extra `peers`): smac, botorch, hebo, nevergrad, tpe-multivariate. Writes closed_loop[_NAME].md and .json to
+runs/benchmarks, or with --write-results to benchmarks/results.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -21,24 +25,33 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.cases import LOOP, present, task_of
+from benchmarks.cases import LOOP, left_out, present, task_of
 from benchmarks.driver import best_so_far, build, drive
-from benchmarks.exam_all import plain, stamp
+from benchmarks.exam_all import plain
+from benchmarks.output import add_output, folder
+from benchmarks.probe import fingerprint
 from search.errors import UserError, cli
 from search.files import write_atomic
 from search.rankers import SHIPPED
 from search.reports.curves import bootstrap
 
-METHODS = ("surrogate+mixed", "random+mixed", "local", "evolution", "tpe", "gp", "random")
-NANO = "nano+mixed"
+METHODS = ("views+wide", "surrogate+wide", "random+wide", "surrogate+mixed", "random+mixed")
+METHODS += ("local", "evolution", "tpe", "tpe-multivariate", "gp", "random")
+NANO = "nano+wide"
 POINTS = (25, 50, 100, 192)
 CONTROL = "random+mixed"
 
 
-def search(method: str, case: str, seed: int, budget: int) -> list[float]:
-    """Best value after each of `budget` evaluations of one search."""
-    task = task_of(case)
-    return best_so_far(drive(task, build(method, task, seed), budget), task.direction, budget).tolist()
+def search(method: str, case: str, seed: int, budget: int) -> dict[str, Any]:
+    """Best value after each of `budget` evaluations of one search, and processor seconds per suggestion."""
+    task, start = task_of(case), time.process_time()
+    steps = drive(task, build(method, task, seed), budget, to_optimum=True)
+    spent = (time.process_time() - start) / len(steps)
+    return {
+        "best": best_so_far(steps, task.direction, budget).tolist(),
+        "seconds": round(spent, 5),
+        "steps": len(steps),
+    }
 
 
 def work(method: str, case: str, seeds: Sequence[int], budget: int, files: Sequence[Path]) -> int:
@@ -52,7 +65,7 @@ def work(method: str, case: str, seeds: Sequence[int], budget: int, files: Seque
                     "case": case,
                     "seed": seed,
                     "budget": budget,
-                    "best": search(method, case, seed, budget),
+                    **search(method, case, seed, budget),
                 }
             ),
         )
@@ -65,6 +78,13 @@ def kept(path: Path) -> list[float]:
     A shorter budget is the beginning of a longer one.
     """
     return json.loads(path.read_text())["best"] if path.is_file() else []
+
+
+def seconds(paths: Sequence[Path]) -> float:
+    """Processor seconds per suggestion over all steps of kept searches."""
+    found = [json.loads(p.read_text()) for p in paths if p.is_file()]
+    steps = sum(f["steps"] for f in found)
+    return sum(f["seconds"] * f["steps"] for f in found) / max(steps, 1)
 
 
 def regrets(case: str, curves: np.ndarray) -> np.ndarray:
@@ -122,8 +142,8 @@ def markdown(found: Mapping[str, Any], about: str, values: bool) -> str:
     points = list(found["rank"])
     last = {m: ranks[m][0] for p in points for ranks in [found["rank"][p]] for m in ranks}
     order = sorted(last, key=last.__getitem__)
-    rule = "|---" * (2 * len(points) + 2) + "|"
-    header = ["method", *(f"mean rank @{p}" for p in points), *(f"regret @{p}" for p in points), "beats control"]
+    rule = "|---" * (2 * len(points) + 3) + "|"
+    header = ["method", *(f"mean rank @{p}" for p in points), *(f"regret @{p}" for p in points), "beats control", "s"]
     lines = [f"{about}\n", "| " + " | ".join(header) + " |", rule]
     for m in order:
         ranks = [f"{found['rank'][p][m][0]:.2f}" if m in found["rank"][p] else "–" for p in points]
@@ -136,7 +156,8 @@ def markdown(found: Mapping[str, Any], about: str, values: bool) -> str:
             )
             or "–"
         )
-        lines.append(f"| {m} | " + " | ".join(ranks + means) + f" | {wins} |")
+        spent = f"{found['seconds'][m]:.3f}" if m in found.get("seconds", {}) else "–"
+        lines.append(f"| {m} | " + " | ".join(ranks + means) + f" | {wins} | {spent} |")
     parts = ["\n".join(lines)]
     for kind, title in (
         (("value", "best value"), ("regret", "normalised regret")) if values else (("regret", "normalised regret"),)
@@ -214,32 +235,33 @@ def main() -> int:
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--fresh", action="append", default=[], metavar="METHOD")
+    parser.add_argument("--cached", action="store_true", help="run nothing: report the seeds that are kept")
     parser.add_argument("--cache", type=Path, default=Path("runs/closed_loop"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_output(parser)
     parser.add_argument("--name", default="", help="what the result files are called: closed_loop_NAME")
     parser.add_argument("--values", action="store_true", help="print best values beside regrets")
     args = parser.parse_args()
     shipped = (SHIPPED / "nano" / "config.json").is_file()
     methods = list(dict.fromkeys([*(args.method or ([NANO] if shipped else []) + list(METHODS)), *args.also]))
-    cases, limits = present(args.case or list(LOOP), searchable=True), _limits("--seeds-of", args.seeds_of)
+    cases, limits = present(args.case or list(LOOP)), _limits("--seeds-of", args.seeds_of)
     budgets, earlier = (
         {m: args.budget for m in methods} | _limits("--budget-of", args.budget_of),
         _earlier(args.earlier, cases),
     )
     seeds = {m: range(min(args.seeds, limits.get(m, args.seeds))) for m in methods}
-    folders = {m: args.cache / plain(f"{m}|{stamp(m.rpartition('+')[0] or m)}") for m in methods}
+    folders = {m: args.cache / plain(f"{m}|{fingerprint(m)}") for m in methods}
     files = {(m, c, s): folders[m] / f"{plain(c)}-{s}.json" for m in methods for c in cases for s in seeds[m]}
-    todo: dict[tuple[str, str], list[int]] = {}
-    for (m, c, s), path in files.items():
-        if m in args.fresh or len(kept(path)) < budgets[m]:
-            todo.setdefault((m, c), []).append(s)
-    with ProcessPoolExecutor(args.processes) as pool:
+    todo = [k for k, path in files.items() if k[0] in args.fresh or len(kept(path)) < budgets[k[0]]]
+    if args.cached:
+        whole = {m: [s for s in seeds[m] if not any((m, c, s) in set(todo) for c in cases)] for m in methods}
+        methods, seeds, todo = [m for m in methods if whole[m]], {m: s for m, s in whole.items() if s}, []
+        limits = {m: len(s) for m, s in seeds.items() if len(s) < args.seeds}
+    with ProcessPoolExecutor(args.processes) as pool:  # seed by seed, so that a run cut short is even over the tables
         jobs = [
-            pool.submit(work, m, c, part, budgets[m], [files[m, c, s] for s in part])
-            for (m, c), all_ in todo.items()
-            for part in _parts(all_)
+            pool.submit(work, m, c, [s], budgets[m], [files[m, c, s]])
+            for m, c, s in sorted(todo, key=lambda k: (k[2], methods.index(k[0]), cases.index(k[1])))
         ]
-        bar = tqdm(total=sum(map(len, todo.values())), desc="searches", disable=None)
+        bar = tqdm(total=len(todo), desc="searches", disable=None)
         for job in as_completed(jobs):
             bar.update(job.result())
         bar.close()
@@ -250,23 +272,31 @@ def main() -> int:
     )
     about = (
         f"{len(cases)} tables, {args.seeds} seeds{exceptions}, budget {args.budget}; 'beats control': share of tables"
-        f" ahead of {CONTROL} at each budget."
+        f" ahead of {CONTROL} at each budget; s: processor seconds a suggestion." + left_out(args.case or list(LOOP))
     )
+    found["seconds"] = {m: seconds([files[m, c, s] for c in cases for s in seeds[m]]) for m in methods}
+    found["seconds"] |= {m: s for m, s in (earlier or {}).get("seconds", {}).items() if m not in methods}
     text = markdown(found, about, args.values)
     print(text.split("\n\n")[0], "\n\n" + text.split("\n\n")[1])
     stem = "closed_loop" + f"_{args.name}" * bool(args.name)
-    write_atomic(args.out / f"{stem}.md", text)
+    write_atomic(folder(args) / f"{stem}.md", text)
     print(
         write_atomic(
-            args.out / f"{stem}.json",
-            json.dumps({"about": about, "cases": cases, "methods": methods, **found}, indent=1) + "\n",
+            folder(args) / f"{stem}.json",
+            json.dumps(
+                {
+                    "about": about,
+                    "cases": cases,
+                    "methods": methods,
+                    "seeds": {m: len(s) for m, s in seeds.items()},
+                    **found,
+                },
+                indent=1,
+            )
+            + "\n",
         )
     )
     return 0
-
-
-def _parts(seeds: Sequence[int], size: int = 5) -> list[Sequence[int]]:
-    return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
 if __name__ == "__main__":

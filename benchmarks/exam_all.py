@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.cases import present, task_of
+from benchmarks.cases import left_out, present, task_of
+from benchmarks.output import add_output, folder
 from search.errors import UserError, cli
 from search.exam import LENGTHS, POOLS, numbers, questions, sit
 from search.files import write_atomic
@@ -32,7 +33,7 @@ from search.spaces import Decision, Seen, Space
 
 REFERENCE = "surrogate"
 ALWAYS = (REFERENCE, "knn")
-ANSWERING = ("random", "surrogate", "knn", "gp", "nano")  # the same answer to the same question, here and now
+ANSWERING = ("random", "surrogate", "knn", "gp", "views", "nano")  # the same answer to the same question, here and now
 Marks = dict[str, dict[str, list[float]]]
 
 
@@ -170,7 +171,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--fresh", action="append", default=[], metavar="SPEC", help="ask this ranker again")
     parser.add_argument("--cache", type=Path, default=Path("runs/exam_all"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_output(parser)
     args = parser.parse_args()
     lengths, cases = numbers(args.history), present(args.case)
     specs = list(dict.fromkeys([*args.ranker, *ALWAYS]))
@@ -185,13 +186,13 @@ def main() -> int:
     marks = {s: {c: json.loads(files[c, s].read_text()) for c in cases} for s in specs}
     about = (
         f"{len(cases)} tables, {args.repeats} questions a table and length, {args.candidates} {args.pool} candidates,"
-        f" seed {args.seed}."
+        f" seed {args.seed}." + left_out(args.case)
     )
     text = markdown(marks, about)
     print("\n\n".join(text.split("\n\n")[:5]))
     summary = {"about": about, "cases": cases, "percentile": summarise(marks), "closed": summarise(marks, "closed")}
-    write_atomic(args.out / f"exam_{args.pool}.md", text)
-    print(write_atomic(args.out / f"exam_{args.pool}.json", json.dumps(summary, indent=1) + "\n"))
+    write_atomic(folder(args) / f"exam_{args.pool}.md", text)
+    print(write_atomic(folder(args) / f"exam_{args.pool}.json", json.dumps(summary, indent=1) + "\n"))
     return 0
 
 

@@ -34,7 +34,7 @@ from search.rankers import HISTORY_CONTROLS, Context, Ranker, make_ranker
 from search.rankers.control import controlled
 from search.reports.curves import bootstrap
 from search.spaces import Seen
-from search.strategies.proposals import propose
+from search.strategies.base import Setup
 from search.tasks import Task
 
 ALWAYS = ("surrogate", "knn", "gp")
@@ -79,7 +79,8 @@ def questions(
             shown, truth = codes[length:], values[rows[length:]]
         else:
             taken = {task.space.canonical(c) for c in codes}
-            shown = [c.code for c in propose(task.space, told, taken, rng, candidates, pool, feasible=task.feasible)]
+            setup = Setup(task.space, feasible=task.feasible, codes=task.codes())
+            shown = [c.code for c in setup.propose(told, taken, rng, candidates, pool)]
             truth = values[task.table.rows(shown)]
         if len(told) < length or len(shown) < (candidates if pool == "uniform" else 2):
             given = f"{length} history entries and {candidates} candidates were asked for"

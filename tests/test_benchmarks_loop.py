@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from benchmarks.cases import CASES, task_of
 from benchmarks.closed_loop import rank_methods, regrets
 from benchmarks.driver import best_so_far, build, drive
 from benchmarks.exam_all import stamp, summarise
+from benchmarks.output import COMMITTED, OWN, add_output, folder
+from benchmarks.peers import PEERS
 from search.errors import UserError
 from search.rankers.base import from_scores
 from search.studies.folder import read_trials
@@ -68,6 +71,45 @@ def test_regret_is_nought_at_the_optimum_and_one_at_the_median():
     ]
 
 
+def test_a_changed_method_is_searched_again_and_a_moved_one_is_not(monkeypatch):
+    import benchmarks.probe as probe
+    from search.strategies import wide
+
+    before = {m: probe.fingerprint.__wrapped__(m) for m in ("views+wide", "surrogate+mixed", "evolution")}
+    assert len(set(before.values())) == 3 and before["evolution"] == probe.fingerprint.__wrapped__("evolution")
+    monkeypatch.setattr(wide, "UNIFORM", 20)
+    after = {m: probe.fingerprint.__wrapped__(m) for m in before}
+    assert [m for m in before if before[m] != after[m]] == ["views+wide"]
+
+
+def test_a_missing_table_is_named_and_committed_results_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMSEARCHER_SHARED", str(tmp_path / "nowhere"))
+    where = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"), "--seeds", "1", "--budget", "25"]
+    done = bench("closed_loop", *where, "--case", "macro", "--case", "graph/cora", "--method", "random")
+    assert done.returncode == 0, done.stderr
+    assert "macro (nasbench_macro_cifar10.csv.gz)" in done.stdout
+    assert "1 tables" in (tmp_path / "out" / "closed_loop.md").read_text()
+    parser = argparse.ArgumentParser()
+    add_output(parser)
+    assert folder(parser.parse_args([])) == OWN != COMMITTED == folder(parser.parse_args(["--write-results"]))
+
+
+def test_a_search_at_its_optimum_is_ended_and_its_curve_is_the_same():
+    task = task_of("hpobench/car")
+    whole, ended = (drive(task, build("surrogate+mixed", task, 0), 60, to_optimum=e) for e in (False, True))
+    assert ended == whole[: len(ended)]
+    assert (best_so_far(ended, "maximize", 60) == best_so_far(whole, "maximize", 60)).all()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_finds_new_codes_and_is_the_same_again(name):
+    if name != "tpe-multivariate":
+        pytest.importorskip(name)
+    task = task_of("nb201/cifar100")
+    one, again = (drive(task, build(name, task, 1), 14) for _ in range(2))
+    assert len({task.space.canonical(s.code) for s in one}) == 14 and one == again
+
+
 def test_ranks_share_ties():
     assert rank_methods({"a": 0.2, "b": 0.1, "c": 0.2, "d": 0.5}) == {"a": 2.5, "b": 1.0, "c": 2.5, "d": 4.0}
 
@@ -110,6 +152,7 @@ def test_searches_are_kept_and_serve_shorter_budgets(tmp_path):
     ]
     first = bench("closed_loop", *where, "--method", "evolution", "--method", "random+mixed", "--budget", "60")
     assert first.returncode == 0, first.stderr
+    assert json.loads((tmp_path / "out" / "closed_loop.json").read_text())["seconds"]["evolution"] > 0
     files = sorted((tmp_path / "cache").rglob("*.json"))
     assert len(files) == 4
     times = [f.stat().st_mtime_ns for f in files]

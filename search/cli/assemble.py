@@ -110,6 +110,7 @@ def build_study(
         candidates=settings["candidates"],
         warmup=settings["warmup"],
         feasible=task.feasible,
+        codes=task.codes(),
         repeats=settings["allow_repeats"],
         transcript=transcript_of(settings, folder),
     )

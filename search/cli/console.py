@@ -65,6 +65,9 @@ class Bar:
         self.bar.close()
 
 
+PLATEAU = 40  # fruitless evaluations after which a search is said to stand still; see search.strategies.proposals
+
+
 def final_block(
     study: Study, best: Trial | None, ending: Ending, home: Path, label: str, told: int, budget: int, resume: str
 ) -> str:
@@ -84,6 +87,9 @@ def final_block(
             f" (trial {best.number})"
         )
         lines.append(arch_lines(best.arch, "       "))
+        idle = told - 1 - best.number
+        if idle >= PLATEAU and ending.why == "budget":
+            lines.append(f"       the last {idle} evaluations found nothing better: the search stands on a plateau")
     lines.append(f"files  {home}/trials.jsonl, summary.json")
     more = "after correcting the cause, continue with" if ending.why == "failures" else "more evaluations"
     lines.append(f"{more}: {resume}" + ("" if ending.why == "failures" else f" --budget {2 * budget}"))

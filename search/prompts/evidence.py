@@ -257,7 +257,7 @@ def _one_hot(codes: np.ndarray, top: int) -> np.ndarray:
     """Indicators of the options below `top`, `top` columns a decision, none for options beyond; float64
     (m, d * top).
     """
-    return (codes[:, :, None] == np.arange(top)).reshape(len(codes), -1).astype(np.float64)
+    return (codes[:, :, None] == np.arange(top)).reshape(len(codes), codes.shape[1] * top).astype(np.float64)
 
 
 def _far(a: np.ndarray, b: np.ndarray, decisions: int) -> np.ndarray:

@@ -17,6 +17,7 @@ RANKERS = {
     "surrogate": "search.rankers.surrogate:RidgeRanker",
     "knn": "search.rankers.surrogate:NeighbourRanker",
     "gp": "search.rankers.surrogate:GPRanker",
+    "views": "search.rankers.views:ViewsRanker",
     "nano": "search.rankers.nano:NanoRanker",
     "raw": "search.rankers.raw:RawRanker",
     "chat": "search.rankers.chat:ChatRanker",

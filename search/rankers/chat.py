@@ -7,7 +7,7 @@ mode      score (default): log-probability of every candidate as the whole answe
           prompt;
           generate: the paper's way, the model writes and the text is read
 retries   generate: further attempts after an answer that names no candidate (default 3); they sample at temperature 1
-fallback  who answers when the model could not: random (default), surrogate or knn; counted and reported
+fallback  who answers when the model could not: random (default), surrogate, knn or views; counted and reported
 format    prompt format, if the model's folder does not record it (see search.stamp); same as --format
 encoding  ncode, or domain for a model trained on operator text, if the model's folder does not record it
 role      user (default), or system: the whole prompt as a system message, as the authors' script sent it (score only)

@@ -8,7 +8,7 @@ know such a field ignore it without a word. A key is taken from LMSEARCHER_API_K
 retries   further attempts after a failed request or an answer that names no candidate (default 3)
 timeout   seconds for one whole request, however slowly the server sends (default 60)
 backoff   seconds before the first retry, doubled each time, 8 at most (default 0.5)
-fallback  who answers when the server did not: random (default), surrogate or knn; counted and reported
+fallback  who answers when the server did not: random (default), surrogate, knn or views; counted and reported
 format    prompt format the served model was trained with (default paper); same as --format
 encoding  ncode (default), or domain for a model trained on operator text
 role      user (default), or system: the whole prompt as a system message, as the authors' script sent it

@@ -29,6 +29,7 @@ import numpy as np
 from search.errors import UserError, did_you_mean
 from search.files import find
 from search.prompts.evidence import FEW, MOST, Evidence, gather, normal_scores, shown
+from search.prompts.mixture import acquire
 from search.prompts.nano import NANO, SHIFTS, VALUE_BINS, arrays, bin_centres, code_text, promise, value_lines
 from search.prompts.stamp import require_format
 from search.rankers import SHIPPED
@@ -42,7 +43,6 @@ ANSWERS = FOLDER.with_name("nano_answer")
 MODES = ("mean", "ei", "blend", "answer")
 DEFAULTS = {"search": "blend", "pick": "mean"}
 GROUP = 10  # candidates a prompt, as in training
-LEAST_GAIN, MEAN_SHARE = {"ei": 1e-6, "blend": 0.003}, {"ei": 1e-3, "blend": 0.3}
 
 
 class NanoRanker(Ranker):
@@ -163,5 +163,5 @@ def reading(odds: np.ndarray, history: Sequence[Seen], mode: str, most: int = MO
     if mode in ("ei", "blend"):
         values = np.array([s.value for s in history], dtype=np.float64)
         best = float(normal_scores(values[shown(values, most)]).max()) if len(values) else 0.0
-        return np.log(odds @ np.maximum(centres - best, 0.0) + LEAST_GAIN[mode]) + MEAN_SHARE[mode] * mean
+        return acquire(odds @ np.maximum(centres - best, 0.0), mean, mode)
     return mean

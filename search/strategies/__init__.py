@@ -19,7 +19,7 @@ STRATEGIES = {
     "tpe": "search.strategies.from_optuna:TPE",
     "gp": "search.strategies.from_optuna:GP",
 }
-PROPOSALS = ("uniform", "evolution", "mixed")
+PROPOSALS = ("uniform", "evolution", "mixed", "wide")
 
 
 def make_strategy(name: str, setup: Setup) -> Strategy:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from search.rankers.base import Ranker, Ranking
 from search.spaces import Seen, Space
-from search.strategies.proposals import propose
+from search.strategies.listed import Listed, listed
+from search.strategies.proposals import Candidate, propose
 
 
 class Suggestion(NamedTuple):
@@ -33,6 +35,7 @@ class Setup:
 
     feasible: filter known before evaluation.
     repeats: codes may come back.
+    codes: all that can be evaluated, uint8 (n, decisions), where that can be listed.
     """
 
     space: Space
@@ -43,10 +46,26 @@ class Setup:
     warmup: int = 5
     feasible: Callable[[str], bool] | None = None
     repeats: bool = False
+    codes: np.ndarray | None = None
+
+    @cached_property
+    def listed(self) -> Listed | None:
+        """The codes as a list to search, where they are a small share of the space."""
+        return listed(self.space, self.codes)
+
+    def propose(
+        self, history: Sequence[Seen], taken: AbstractSet[str], rng: np.random.Generator, n: int, kind: str
+    ) -> list[Candidate]:
+        """Up to n fresh candidates, see `search.strategies.proposals.propose`."""
+        return propose(self.space, history, set(taken), rng, n, kind, feasible=self.feasible, codes=self.listed)
+
+    def moves(self, code: str) -> list[str]:
+        """The codes one move away: one digit changed, or the nearest of a list."""
+        return self.space.neighbours(code) if self.listed is None else self.listed.moves(code)
 
     def fresh(self, rng: np.random.Generator, taken: AbstractSet[str], origin: str) -> Suggestion | None:
         """One uniform code that is not taken; None when the space is exhausted."""
-        pool = propose(self.space, (), set() if self.repeats else set(taken), rng, 1, "uniform", feasible=self.feasible)
+        pool = self.propose((), set() if self.repeats else taken, rng, 1, "uniform")
         return Suggestion(pool[0].code, origin) if pool else None
 
     def allowed(self, code: str, taken: AbstractSet[str]) -> bool:

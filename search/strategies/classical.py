@@ -9,6 +9,7 @@ import numpy as np
 
 from search.spaces import Seen
 from search.strategies.base import Setup, Strategy, Suggestion
+from search.strategies.listed import MOVES
 
 RESTARTS_WITHOUT_NEWS = 50  # replayed walks that met nothing unknown before a uniform code is taken
 
@@ -40,17 +41,25 @@ class RegularizedEvolution(Strategy):
         for _ in range(100):
             rivals = rng.choice(len(youngest), size=min(self.tournament, len(youngest)), replace=False)
             parent = max((youngest[i] for i in rivals), key=lambda s: s.value)
-            child = setup.space.to_codes(setup.space.mutate(setup.space.to_array([parent.code]), rng))[0]
+            child = self._child(parent.code, rng)
             if setup.allowed(child, taken):
                 return Suggestion(child, "mutant")
         return setup.fresh(rng, taken, "uniform")
+
+    def _child(self, parent: str, rng: np.random.Generator) -> str:
+        """The parent with one digit changed, or one of the listed codes nearest to it."""
+        space, listed = self.setup.space, self.setup.listed
+        if listed is None:
+            return space.to_codes(space.mutate(space.to_array([parent]), rng))[0]
+        return listed.moves(parent)[int(rng.integers(min(MOVES, len(listed) - 1)))] if len(listed) > 1 else parent
 
 
 class LocalSearch(Strategy):
     """First improvement over one-digit moves in random order; a new uniform start at each local optimum.
 
     The walk is replayed from its beginning against what was told: every code it meets is looked up, and the first
-    one that is unknown is the suggestion. Failed, infeasible and pending codes count as no improvement.
+    one that is unknown is the suggestion. In a list of codes the moves are the nearest listed ones. Failed,
+    infeasible and pending codes count as no improvement.
     """
 
     name = "local"
@@ -74,7 +83,8 @@ class LocalSearch(Strategy):
         while idle < RESTARTS_WITHOUT_NEWS:
             rng = np.random.default_rng([seed, restart])
             restart += 1
-            center = space.to_codes(space.sample(rng, 1))[0]
+            listed = self.setup.listed
+            center = space.to_codes(space.sample(rng, 1))[0] if listed is None else next(listed.shuffled(rng))
             here = look(center)
             if here is unknown:
                 return Suggestion(center, "start")
@@ -83,7 +93,7 @@ class LocalSearch(Strategy):
             moved = True
             while moved:
                 moved = False
-                moves = space.neighbours(center)
+                moves = self.setup.moves(center)
                 for i in rng.permutation(len(moves)):
                     value = look(moves[i])
                     if value is unknown:

@@ -3,7 +3,7 @@
 A fresh sampler is seeded at every step, so that these too depend only on (seed, told trials) and can be resumed. Codes
 that come back are asked again unless `Setup.repeats` is set (TPE repeats a quarter of its codes on NAS-Bench-201): TPE
 up to 20 times, the Gaussian process up to 4 times, as each of its questions costs up to a second; then a uniform code
-is taken.
+is taken. Where the codes that can be evaluated are a short list, the nearest new one of the list is taken.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class OptunaStrategy(Strategy):
                 trial = study.ask(distributions(space))
             study.tell(trial, state=TrialState.FAIL)
             code = code_of(space, trial.params)
-            if self.setup.allowed(code, taken):
-                return Suggestion(code, self.name)
+            for found in (code, *(self.setup.moves(code) if self.setup.listed is not None else ())):
+                if self.setup.allowed(found, taken):
+                    return Suggestion(found, self.name)
         return self.setup.fresh(np.random.default_rng([self.setup.seed, step, self.asks]), taken, "uniform")
 
     def _study(self, history: Sequence[Seen]) -> optuna.Study:

@@ -10,7 +10,6 @@ import numpy as np
 from search.errors import UserError
 from search.spaces import Seen
 from search.strategies.base import Setup, Strategy, Suggestion
-from search.strategies.proposals import propose
 from search.strategies.writing import suggest_written
 
 
@@ -31,7 +30,7 @@ class LMSearch(Strategy):
             return setup.fresh(rng, taken, "warmup")
         if setup.ranker.writes:
             return suggest_written(setup.ranker, setup, history, taken, step)
-        pool = propose(setup.space, history, set(taken), rng, setup.candidates, setup.proposal, feasible=setup.feasible)
+        pool = setup.propose(history, taken, rng, setup.candidates, setup.proposal)
         if not pool:
             return None
         codes = [c.code for c in pool]

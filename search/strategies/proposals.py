@@ -3,6 +3,7 @@
 kinds  uniform    all candidates uniform over the space (the paper's loop)
        evolution  all candidates are one-digit mutants of the best codes so far
        mixed      half and half
+       wide       the most promising of some hundreds of codes that the evidence looked at, see search.strategies.wide
 
 A search that found nothing better for a while looks elsewhere: see `parents`.
 """
@@ -18,6 +19,8 @@ import numpy as np
 from search.errors import did_you_mean
 from search.spaces import DIGITS, Seen, Space
 from search.strategies import PROPOSALS
+from search.strategies.listed import Listed
+from search.strategies.wide import promising
 
 ENUMERABLE = 100_000  # codes; up to here the rest of a space can be listed in its end game
 TRIES = 200  # blocks of 16 draws before a stream of mutants or uniform codes is called dry
@@ -26,7 +29,7 @@ APART = 3  # digits that make another region
 
 
 class Candidate(NamedTuple):
-    """A code that may be evaluated next and where it came from: uniform or mutant."""
+    """A code that may be evaluated next and where it came from: uniform, mutant or scan."""
 
     code: str
     origin: str
@@ -41,22 +44,31 @@ def propose(
     kind: str = "mixed",
     top: int = 5,
     feasible: Callable[[str], bool] | None = None,
+    codes: Listed | None = None,
 ) -> list[Candidate]:
     """Up to n fresh candidates; fewer only when the space runs out, none when it is exhausted.
 
     history: told trials.
     taken: canonical codes that may not come back (told and pending).
     top: how many entries are mutated, see `parents`.
-    feasible: filter known before evaluation. A pure function of its arguments and the rng's state.
+    feasible: filter known before evaluation.
+    codes: all that can be evaluated, where they are a short list.
+
+    A pure function of its arguments and the rng's state.
     """
     if kind not in PROPOSALS:
         raise did_you_mean("proposal", kind, PROPOSALS)
     pool: dict[str, Candidate] = {}
-    mutants = 0 if kind == "uniform" or not history else n if kind == "evolution" else n // 2
-    stream = _mutants(space, parents(space, history, taken, top, feasible), rng) if mutants else iter(())
+    if kind == "wide" and history:
+        _fill(pool, n, promising(space, history, rng, codes), "scan", space, taken, feasible)
+        kind = "uniform"  # what is missing, if anything
+    mutants = 0 if kind in ("uniform", "wide") or not history else n if kind == "evolution" else n // 2
+    heads = parents(space, history, taken, top, feasible, codes) if mutants else []
+    stream = _mutants(space, heads, rng) if codes is None else _near(codes, heads, rng)
     _fill(pool, mutants, stream, "mutant", space, taken, feasible)
-    _fill(pool, n, _uniform(space, rng, n), "uniform", space, taken, feasible)
-    if len(pool) < n and space.size <= ENUMERABLE:
+    stream = _uniform(space, rng, n) if codes is None else codes.shuffled(rng)
+    _fill(pool, n, stream, "uniform", space, taken, feasible)
+    if len(pool) < n and space.size <= ENUMERABLE and codes is None:
         _fill(pool, n, _remaining(space, rng), "uniform", space, taken, feasible)
     return list(pool.values())
 
@@ -82,7 +94,12 @@ def _fill(
 
 
 def parents(
-    space: Space, history: Sequence[Seen], taken: set[str], top: int, feasible: Callable[[str], bool] | None = None
+    space: Space,
+    history: Sequence[Seen],
+    taken: set[str],
+    top: int,
+    feasible: Callable[[str], bool] | None = None,
+    codes: Listed | None = None,
 ) -> list[str]:
     """The told codes whose mutants are proposed, best first: the `top` best of the history.
 
@@ -95,7 +112,8 @@ def parents(
 
     def open_(code: str) -> bool:
         return any(
-            space.canonical(c) not in taken and (feasible is None or feasible(c)) for c in space.neighbours(code)
+            space.canonical(c) not in taken and (feasible is None or feasible(c))
+            for c in (space.neighbours(code) if codes is None else codes.moves(code))
         )
 
     ordered = sorted(history, key=lambda s: -s.value)
@@ -123,6 +141,11 @@ def _mutants(space: Space, chosen: Sequence[str], rng: np.random.Generator) -> I
     codes = space.to_array(chosen)
     for _ in range(TRIES):
         yield from space.to_codes(space.mutate(codes[rng.integers(len(codes), size=16)], rng))
+
+
+def _near(codes: Listed, chosen: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
+    moves = list(dict.fromkeys(c for code in chosen for c in codes.moves(code)))
+    return (moves[i] for i in rng.permutation(len(moves)))
 
 
 def _uniform(space: Space, rng: np.random.Generator, n: int) -> Iterator[str]:

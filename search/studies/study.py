@@ -26,6 +26,7 @@ from search.studies.evaluate import Evaluate, judge
 from search.studies.processes import Evaluator
 
 if TYPE_CHECKING:  # Optuna is loaded with the first study: `from search import minimize` costs a third without it
+    import numpy as np
     from optuna.storages import BaseStorage
 
     from search.studies.trials import Trial
@@ -49,6 +50,7 @@ class Study:
     name: the study in that storage; None is its only one.
     ranker: a spec such as 'surrogate' or a Ranker.
     feasible: filter on codes, known before evaluation.
+    codes: all that can be evaluated, uint8 (n, decisions), where only some can and they can be listed.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Study:
         candidates: int = 10,
         warmup: int = 5,
         feasible: Callable[[str], bool] | None = None,
+        codes: np.ndarray | None = None,
         repeats: bool = False,
         transcript: Transcript | None = None,
     ):
@@ -77,7 +80,15 @@ class Study:
         if sampler == "lmsearcher" and not isinstance(ranker, Ranker):
             ranker = make_ranker(ranker or default_ranker(), Context(space, seed))
         setup = Setup(
-            space, seed, ranker if isinstance(ranker, Ranker) else None, proposal, candidates, warmup, feasible, repeats
+            space,
+            seed,
+            ranker if isinstance(ranker, Ranker) else None,
+            proposal,
+            candidates,
+            warmup,
+            feasible,
+            repeats,
+            codes,
         )
         self.strategy = sampler if isinstance(sampler, Strategy) else make_strategy(sampler, setup)
         opened, self.repaired = open_storage(storage)

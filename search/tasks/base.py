@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from search.spaces import Space
 from search.tables.base import Table
 
@@ -50,6 +52,10 @@ class Task:
     def feasible(self, code: str) -> bool:
         """Whether a code may be evaluated at all, known before evaluation (latency limits, table membership)."""
         return True
+
+    def codes(self) -> np.ndarray | None:
+        """Every code that may be evaluated, uint8 (n, decisions), where only some can and they can be listed."""
+        return None
 
     def test(self, code: str) -> float | None:
         """The held-back metric of a code: read once, for the best code of a finished search."""

@@ -62,6 +62,10 @@ class TableTask(Task):
     def feasible(self, code: str) -> bool:
         return self._complete or self._row(code) >= 0
 
+    def codes(self) -> np.ndarray | None:
+        """The measured rows of an incomplete table; None where one row stands for several codes."""
+        return None if self._complete or self.table.by_canonical else self.table.codes[np.isfinite(self.values)]
+
     def test(self, code: str) -> float | None:
         row = self._row(code)
         return None if self._test is None or row < 0 or not np.isfinite(self._test[row]) else float(self._test[row])
