@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -26,6 +27,10 @@ VALUES = {
     "few values": lambda rng, m: rng.integers(0, 3, m) * 1.0,
     "all equal": lambda rng, m: np.full(m, 42.0),
     "nearly equal": lambda rng, m: 50 + rng.integers(0, 2, m) * 1e-14,
+    "up to 1e300": lambda rng, m: rng.choice([-1.0, 1.0], m) * 10.0 ** rng.integers(290, 301, m),
+    "near overflow": lambda rng, m: rng.uniform(-1, 1, m) * 1.79e308,
+    "one giant": lambda rng, m: np.where(rng.random(m) < 0.1, 1e308, rng.random(m) * 1e-12),
+    "subnormal": lambda rng, m: rng.choice([5e-324, 1e-323, 0.0], m),
     "zeroes of both signs": lambda rng, m: rng.choice([0.0, -0.0, 1.0], m),
 }
 
@@ -54,6 +59,17 @@ def test_bulk_rendering_is_byte_equal(name, kind, longest):
     assert render_inputs(fmt, digit_text(array), values, history, candidates) == one_by_one(
         fmt, codes, values, history, candidates
     )
+
+
+@pytest.mark.parametrize("name", ["paper", "append", "release"])
+@pytest.mark.parametrize("size", [1e300, 1e307, 1.7e308])
+def test_numbers_that_reach_the_end_of_the_scale_keep_their_order(name, size):
+    values = np.array([-1.0, 0.5, -0.25, 1.0, 0.0, 0.75]) * size
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numbers = get_format(name).numbers(values)
+    assert np.isfinite(numbers).all() and (np.diff(numbers[np.argsort(values)]) > 0).all()
+    assert np.allclose(numbers, get_format(name).numbers(values / size), rtol=1e-12)
 
 
 def test_direct_rows_and_told_order():

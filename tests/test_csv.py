@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.tables import load_table
+from search.spaces import Decision, Space
+from search.tables import Table, load_table
 from search.tables.base import natural_direction
 from search.tables.columns import raw_code, read_table
 
@@ -119,6 +123,10 @@ def test_parquet_without_pyarrow_is_a_sentence(tmp_path, monkeypatch):
         ("", {}, "has no rows"),
         ("code,acc\n01,1,2\n", {}, "line 2 of .* has 3 cells - the header has 2"),
         ("code,acc,acc\n01,1,2\n", {}, "two columns of one name: acc"),
+        ("code,acc, acc\n01,1,2\n", {}, "two columns of one name: acc - names must differ by more than spaces"),
+        ("code,acc\n01,1_0\n", {}, "has no numeric column"),
+        ("code,acc\n01,inf\n", {}, "has no numeric column"),
+        ("code,acc\n01," + "1" * (1 << 20) + "\n", {}, "longer than|larger than"),
         ("x,acc\n1,1\n", {}, "has no column of digit strings called code, ncode, arch - its columns are x, acc"),
     ],
 )
@@ -135,6 +143,61 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"code,acc\n01,1\n" * 99)[:-9])
     with pytest.raises(UserError, match="cannot be read"):
         read_table(tmp_path / "t.csv.gz")
+
+
+def test_options_are_numbers_only_where_they_are_written_as_such(tmp_path):
+    """Python reads '1_0', '007' and '٧' as numbers, and '1e999' and 'inf' as one and the same."""
+    for one, other in (("1_0", "10"), ("007", "7"), ("٧", "7"), ("1e999", "inf"), ("1e999", "2e999")):
+        table = read_table(write(tmp_path, f"k,acc\n{one},1\n{other},2\n"), decisions=["k"])
+        assert sorted(table.space.decisions[0].options) == sorted((one, other)), (one, other)
+        assert table.metric("acc").tolist() == [1, 2]
+    table = read_table(write(tmp_path, "k,acc\n-2,1\n.5,2\n1e3,3\n"), decisions=["k"])
+    assert table.space.decisions[0].options == (-2, 0.5, 1000.0)
+
+
+def test_infinite_values_are_not_measured_and_it_is_said(tmp_path):
+    path = write(tmp_path, "code,loss\n00,1\n01,inf\n10,-inf\n11,2\n")
+    with pytest.warns(UserWarning, match="2 infinite values of 'loss' count as not measured"):
+        table = read_table(path)
+    assert np.isnan(table.metric("loss")).tolist() == [False, True, True, False]
+
+
+def test_the_mean_of_values_near_the_end_of_the_scale(tmp_path):
+    path = write(tmp_path, "code,loss\n00,1.7e308\n00,1.5e308\n01,-1.7e308\n01,-1.7e308\n")
+    with pytest.warns(UserWarning, match="repeat a code"):
+        assert read_table(path).metric("loss").tolist() == [1.6e308, -1.7e308]
+    repeats = Table("t", Space([Decision("a", (0, 1))]), np.array([[0], [1]], np.uint8), {})
+    repeats = replace(repeats, metrics={"m": np.array([[1.7e308, 1.5e308], [3.0, np.nan]])})
+    assert repeats.metric("m").tolist() == [1.6e308, 3.0]
+
+
+def test_a_bomb_is_a_sentence(tmp_path):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"code,acc\n" + b"01,1\n" * (60 << 20), 1))
+    with pytest.raises(UserError, match="unpack to more than"):
+        read_table(tmp_path / "t.csv.gz")
+    (tmp_path / "u.csv.gz").write_bytes(gzip.compress(b"code,acc\n" + bytes(50 << 20), 1))
+    with pytest.raises(UserError, match="a line is longer than"):
+        read_table(tmp_path / "u.csv.gz")
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e308", "-1.79e308", "5e-324"])
+def test_odd_numbers_do_not_stop_the_table_builder(tmp_path, value, monkeypatch):
+    from data_builders import table as builder
+
+    lines = [f"{i:03d}," + (value if i % 7 == 0 else str(i % 50)) for i in range(777) if set(str(i)) <= set("01234567")]
+    path = write(tmp_path, "code,loss\n" + "\n".join(lines) + "\n")
+    words = ["--source", path, "--metric", "loss", "--samples", 20, "--history", "5-9", "--candidates", 4]
+    words += ["--out", tmp_path / "rows.jsonl", "--quiet", "--workers", 1, "--no-pruning"]
+    monkeypatch.setattr("sys.argv", ["table", *map(str, words)])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "table t.csv")
+        assert builder.main() == 0
+        table = read_table(path)
+    losses = {c: v for c, v in zip(codes(table), table.metric("loss"))}
+    for line in (tmp_path / "rows.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        offered = row["input"].partition("Candidate:\n")[2].split("\n")
+        assert losses[row["output"]] == min(losses[c] for c in offered)
 
 
 def test_directions_by_name():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,12 @@ def make_archive(path, sentences=60, **changes):
             member.size = len(text.encode())
             archive.addfile(member, io.BytesIO(text.encode()))
     return path
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_an_archive_without_end_is_refused():
+    with pytest.raises(UserError, match="/dev/zero is no file"):
+        prepare.read_archive(Path("/dev/zero"))
 
 
 def test_an_iwslt_archive_becomes_a_corpus_folder(tmp_path):

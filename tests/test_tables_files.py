@@ -6,15 +6,18 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from search.errors import UserError
-from search.tables import safe_pickle
+from search.tables import load_table, safe_pickle
 from search.tables.tfrecord import fields, masked_crc32c, records
 from search.tables.torch_file import load_plain
 
@@ -100,6 +103,46 @@ def test_every_cut_of_a_pickle_is_a_sentence():
             safe_pickle.loads(data[:end], "x.pickle")
 
 
+def nested(depth):
+    """A pickle of {((((...),),),): 1}: hashing it goes as deep as it is nested."""
+    return b"\x80\x04})" + b"\x85" * depth + b"K\x01s."
+
+
+def test_a_deeply_nested_pickle_does_not_end_the_process():
+    code = "from search.tables import safe_pickle; from test_tables_files import nested\n"
+    code += "print(len(safe_pickle.loads(nested(1_000_000), 'x.pickle')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "tests", capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "1\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        7,
+        [1, 2],
+        {"00000": 1},
+        {"00000": {"val_acc": 3}},
+        {1: {}, "a": {}},
+        {"00000": {"val_acc": ["x"], "val_precision": [1]}},
+        {"00000": {}},
+        {},
+        {"meta_archs": 3, "arch2infos": 4},
+        {"meta_archs": ["|x|"], "arch2infos": {0: {}}},
+        {"meta_archs": [3], "arch2infos": {0: {"200": 5}}},
+        {"00000": {"valid_perf": {}, "perf": [], "latency": None, "para": 1}},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("table", ["hpobench/car", "hpolib/slice_localization", "graph/cora", "nb201/cifar10", "nbasr"])
+def test_sound_pickles_with_something_else_in_them(tmp_path, monkeypatch, table, content):
+    monkeypatch.setenv("LMSEARCHER_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "nb-asr-e40-1.pickle"
+    header = {"dataset_type": "training", "epochs": 40, "seed": 1}
+    path.write_bytes((pickle.dumps(header) if table == "nbasr" else b"") + pickle.dumps(content))
+    with pytest.raises(UserError):
+        load_table(table, path)
+
+
 def test_missing_file_is_a_sentence(tmp_path):
     for reader in (safe_pickle.load_file, load_plain, lambda p: list(records(p))):
         with pytest.raises(UserError, match="does not exist"):
@@ -137,6 +180,44 @@ def test_other_files_are_not_torch_files(tmp_path):
         archive.writestr("other.txt", "x")
     with pytest.raises(UserError, match=r"without data\.pkl"):
         load_plain(tmp_path / "b.pth")
+
+
+def test_a_packed_archive_is_not_unpacked(tmp_path):
+    """torch.save stores; ten megabytes of zeros packed to ten kilobytes are a bomb."""
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(10 << 20))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"torch\.save packs nothing"):
+        load_plain(tmp_path / "a.pth")
+    assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("oddity", ["encrypted", "unknown packing", "changed", "size", "folder", "empty", "cut"])
+def test_odd_torch_files_are_a_sentence(tmp_path, oddity):
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "a/data.pkl/" if oddity == "folder" else "a/data.pkl", b"" if oddity == "folder" else b"N." * 50
+        )
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")  # of the central directory
+    if oddity == "encrypted":
+        data[6] |= 1
+        data[entry + 8] |= 1
+    elif oddity == "unknown packing":
+        data[8:10] = data[entry + 10 : entry + 12] = b"\x63\x00"
+    elif oddity == "changed":
+        data[45] ^= 1
+    elif oddity == "size":
+        data[entry + 24 : entry + 28] = b"\xff\xff\xff\x7f"
+    elif oddity == "empty":
+        data = bytearray()
+    elif oddity == "cut":
+        data = data[:60]
+    path.write_bytes(data)
+    with pytest.raises(UserError):
+        load_plain(path)
 
 
 def write_records(path, payloads):
@@ -208,6 +289,22 @@ def test_reading_keeps_little_in_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < path.stat().st_size / 2
+
+
+def test_a_record_that_says_it_is_long_costs_nothing(tmp_path):
+    """Thousands of short records and a long one used to make a block of thousands times the long one's length."""
+    write_records(tmp_path / "a.tfrecord", [b"abcd"] * 3000)
+    with open(tmp_path / "a.tfrecord", "ab") as handle:
+        write_records(tmp_path / "long", [b"x" * 900_000])
+        handle.write((tmp_path / "long").read_bytes())
+    tracemalloc.start()
+    assert sum(map(len, records(tmp_path / "a.tfrecord"))) == 912_000
+    assert tracemalloc.get_traced_memory()[1] < 400 << 20
+    tracemalloc.stop()
+    head = struct.pack("<Q", 200 << 20)
+    (tmp_path / "b.tfrecord").write_bytes(head + struct.pack("<I", int(masked_crc32c([head])[0])) + bytes(64))
+    with pytest.raises(UserError, match="in the middle of record 1"):
+        list(records(tmp_path / "b.tfrecord"))
 
 
 def test_protobuf_fields():

@@ -59,8 +59,8 @@ class PriorSource:
             n = min(rows, self.group)
             try:
                 parts.append(self._from_world(world, rng, n))
-            except UserError:  # its subspaces hold too few different architectures after all
-                counts["worlds_too_small"] += 1
+            except UserError:  # too few different architectures in its subspaces, or (direct) too many equal best ones
+                counts["worlds_without_rows"] += 1
                 continue
             counts["worlds"] += 1
             rows -= n

@@ -14,8 +14,9 @@ from search.tables import Table
 
 
 def higher_is_better(table: Table, metric: str, direction: str | None = None) -> np.ndarray:
-    """The metric with its sign turned where it is minimised; float64 (n,), NaN where absent."""
+    """The metric with its sign turned where it is minimised; float64 (n,), NaN where absent or infinite."""
     values = table.metric(metric)
+    values = np.where(np.isfinite(values), values, np.nan)
     direction = direction or table.directions.get(metric)
     if direction not in ("maximize", "minimize"):
         raise UserError(

@@ -15,12 +15,13 @@ import numpy as np
 from data_builders.rows.batch import RowBatch
 from data_builders.rows.masks import Subspaces, first_masks, whole_space
 from data_builders.rows.pools import LivePool, TablePool, distinct_in_rows, in_random_order, places
-from data_builders.rows.variations import better_than_all, mutant_candidates, shuffled, told_order
+from data_builders.rows.variations import mutant_candidates, shuffled, told_order, too_many_best
 from search.errors import UserError
 
 LEAST_HISTORY = 5  # a shorter history says next to nothing
 MOST_DRAWS = 200_000  # masks for one row before the space is called too small
 MOST_SPARSE = 2_000  # subspaces without one success before a table is called too sparse
+MOST_TIED = 64  # draws for one row; a source that fails so often has hardly any other rows
 FIRST_TRIES, MOST_TRIES = 8, 512
 
 
@@ -78,6 +79,7 @@ class PoolSource:
         column = rng.integers(len(self.origins), size=rows)
         chosen = np.full((rows, shape.most), -1, dtype=np.int64)
         got, drawn = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
+        tied = np.zeros(rows, dtype=np.int64)
         spaces = whole_space(self.pool.sizes, rows)
         while len(pending := np.flatnonzero(got == 0)):
             tried = self._masks(rng, pending, wanted, drawn, spaces)
@@ -89,8 +91,15 @@ class PoolSource:
             done = tried[enough]
             got[done] = np.minimum(amount[enough], wanted[done])
             if shape.direct:
-                fails = done[better_than_all(self._values(chosen[done], column[done]), shape.candidates)]
+                fails = done[too_many_best(self._values(chosen[done], column[done]), shape.candidates)]
                 chosen[fails], got[fails] = -1, 0
+                tied[fails] += 1
+                if tied.max() > MOST_TIED:
+                    raise UserError(
+                        f"{MOST_TIED} draws of {self.name} had more than {shape.candidates} equal best values - the"
+                        " answer of a direct row is better than all of its history - use another metric, more"
+                        " --candidates, or leave --direct out"
+                    )
             for size, n in enumerate(np.bincount(np.log2(amount[enough]).astype(np.int64))):
                 if n:
                     counts[f"subspace_2^{size}"] += int(n)

@@ -11,7 +11,7 @@ TOP = 5  # how many of the best history entries are mutated, as `search.strategi
 MUTANT_TRIES = 8  # mutants drawn per mutant wanted
 
 
-def better_than_all(values: np.ndarray, candidates: int) -> np.ndarray:
+def too_many_best(values: np.ndarray, candidates: int) -> np.ndarray:
     """Rows that cannot be `direct` rows: so many equals of the best that the history would lose entries; bool
     (rows,).
     """

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from search.prompts.encodings import option_words
-from search.prompts.formats import FIRST_MILESTONE, TextFormat, percentages
+from search.prompts.formats import FIRST_MILESTONE, TextFormat, bent, percentages, without_overflow
 from search.spaces import DIGITS, Seen, Space
 
 _ASCII = np.zeros(256, dtype=np.uint8)
@@ -53,7 +53,9 @@ def fixed_point(numbers: np.ndarray, scale: int) -> np.ndarray:
 
 def printed_numbers(fmt: TextFormat, matrix: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`Format.numbers` of many histories; matrix float64 (rows, longest) padded with anything, counts int64 (rows,)."""
+    scale = without_overflow(matrix)
     if fmt.unit != "percent":
+        matrix = matrix * scale
         inside = np.arange(matrix.shape[1]) < counts[:, None]
         low = np.where(inside, matrix, np.inf).min(axis=1, initial=np.inf)[:, None]
         span = np.where(inside, matrix, -np.inf).max(axis=1, initial=-np.inf)[:, None] - low
@@ -74,11 +76,11 @@ def printed_numbers(fmt: TextFormat, matrix: np.ndarray, counts: np.ndarray) -> 
         out[rows[plain]] = np.clip(matrix[rows[plain]], 0.0, 100.0) + 0.0
         rows, known = rows[~plain], known[~plain]
         if len(rows):
+            known = known * scale[rows]
             low, middle, high = np.percentile(known, [25, 50, 75], axis=1)
             spread = known.max(axis=1) - known.min(axis=1)
             width = np.where(high != low, high - low, np.where(spread != 0, spread, 1.0))
-            x = (matrix[rows] - middle[:, None]) / width[:, None]
-            out[rows] = 50.0 + 50.0 * x / (1.0 + np.abs(x))
+            out[rows] = bent(matrix[rows] * scale[rows] - middle[:, None], width[:, None])
     for row in np.flatnonzero(counts < FIRST_MILESTONE):
         out[row, : counts[row]] = percentages(matrix[row, : counts[row]])
     return out

@@ -27,6 +27,8 @@ from search.spaces import Seen
 INSTRUCTION = "Please analyze the history, rank the candidate and output the highest-performing candidate."
 DIRECT_INSTRUCTION = "Please analyze the history and output an architecture that performs better."
 FIRST_MILESTONE = 5
+_NEAR_OVERFLOW = 1e307  # a double reaches 1.8e308
+_FARTHEST = 1e300  # as far as x can be with 50 x still finite; prints as 100.00 long before
 
 
 def percentages(values: np.ndarray) -> np.ndarray:
@@ -45,15 +47,31 @@ def percentages(values: np.ndarray) -> np.ndarray:
     known = values[:milestone]
     if known.min() >= 0 and known.max() <= 100 and np.median(known) > 1.5:
         return np.clip(values, 0.0, 100.0) + 0.0  # no -0.00
+    values, known = values * (scale := without_overflow(values)), known * scale
     low, middle, high = np.percentile(known, [25, 50, 75])
     width = (high - low) or (known.max() - known.min()) or 1.0
-    x = (values - middle) / width
+    return bent(values - middle, width)
+
+
+def without_overflow(values: np.ndarray) -> np.ndarray:
+    """A factor for each history (last axis kept): 1, or 1/16 where differences of its values could overflow.
+
+    A power of two, so that no digit of any other value changes.
+    """
+    return np.where(np.abs(values).max(axis=-1, keepdims=True, initial=0.0) > _NEAR_OVERFLOW, 0.0625, 1.0)
+
+
+def bent(distance: np.ndarray, width: np.ndarray | float) -> np.ndarray:
+    """50 + 50 x / (1 + |x|) with x = distance / width > 0, however large: -inf..inf onto 0..100, monotone."""
+    with np.errstate(over="ignore"):
+        x = np.clip(distance / width, -_FARTHEST, _FARTHEST)
     return 50.0 + 50.0 * x / (1.0 + np.abs(x))
 
 
 def min_max(values: np.ndarray) -> np.ndarray:
     """Values scaled to [0, 1] over themselves; all equal gives 0.5. float64 (n,) -> float64 (n,)."""
     values = np.asarray(values, dtype=np.float64)
+    values = values * without_overflow(values)
     span = np.ptp(values) if len(values) else 0.0
     return (values - values.min()) / span + 0.0 if span > 0 else np.full(len(values), 0.5)
 

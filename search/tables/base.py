@@ -59,8 +59,12 @@ class Table:
             return values
         measured = ~np.isnan(values)
         count = measured.sum(axis=1)
-        total = np.where(measured, values, 0.0).sum(axis=1)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        shown = np.where(measured, values, 0.0)
+        with np.errstate(over="ignore"):
+            mean = shown.sum(axis=1) / np.maximum(count, 1)
+        if not np.isfinite(mean).all():  # the sum of values near 1e308
+            mean = (shown / np.maximum(count, 1)[:, None]).sum(axis=1)
+        return np.where(count > 0, mean, np.nan)
 
     def lookup(self, code: str, metric: str) -> float:
         """The mean value of one code; UserError when the table does not have it."""

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -28,6 +30,9 @@ from search.tables.cache import cached, file_sum
 
 CODE_COLUMNS = ("code", "ncode", "arch")
 _CACHE_ABOVE = 1 << 20  # bytes; smaller files are parsed faster than a cache is opened
+_LONGEST_LINE = 1 << 20  # characters; 10,000 columns of 100 characters
+_UNPACKED, _UNPACKED_AT_LEAST = 200, 1 << 28  # tables of digits pack 5 to 50 times; a bomb of zeros 1,000 times
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)  # '1_0', '007' and 'inf' are names
 
 
 def read_table(
@@ -76,6 +81,20 @@ def read_columns(path: str | Path) -> tuple[dict[str, list[str]], dict[str, np.n
     return columns, {c: values for c, cells in columns.items() if (values := _numbers(cells)) is not None}
 
 
+def finite(path: Path, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The metrics with 'not measured' in place of infinities (a run that diverged), and a warning that says how many;
+    a metric without any number is left out.
+    """
+    out = {}
+    for name, values in metrics.items():
+        if endless := int(np.isinf(values).sum()):
+            warnings.warn(
+                f"table {path.name}: {endless} infinite values of '{name}' count as not measured", stacklevel=5
+            )
+        out[name] = np.where(np.isinf(values), np.nan, values)
+    return {name: values for name, values in out.items() if not np.isnan(values).all()}
+
+
 def raw_code(table_space: Space, code: str) -> str:
     """The digit string as it stands in the file, for a table read with a code column."""
     return "".join(str(option) for option in table_space.decode(code).values())
@@ -93,7 +112,7 @@ def _build(path: Path, code_column: str | None, decisions: tuple[str, ...], name
     space = Space([d for d, _ in chosen], name)
     codes = np.stack([digits for _, digits in chosen], axis=1)
     used = set(decisions) | {code_column}
-    metrics = {c: values for c, values in numbers.items() if c not in used}
+    metrics = finite(path, {c: values for c, values in numbers.items() if c not in used})
     if not metrics:
         raise UserError(
             f"table file {path} has no numeric column beside the codes - columns are {', '.join(columns)} - add the"
@@ -121,23 +140,36 @@ def _columns(path: Path) -> dict[str, list[str]]:
     opener = gzip.open if kind.endswith(".gz") else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
-            rows = csv.reader(handle)
-            header = next(rows, [])
+            rows = csv.reader(_lines(handle, path.stat().st_size))
+            header = [column.strip() for column in next(rows, [])]
             body = [row for row in rows if row]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise UserError(
             f"table file {path} cannot be read ({error}) - a whole UTF-8 CSV file is needed - write it again"
         ) from error
     if twice := sorted({c for c in header if header.count(c) > 1}):
         raise UserError(
-            f"table file {path} has two columns of one name: {', '.join(twice)} - names must differ - rename one"
+            f"table file {path} has two columns of one name: {', '.join(twice)} - names must differ by more than spaces"
+            " - rename one"
         )
     for number, row in enumerate(body, start=2):
         if len(row) != len(header):
             raise UserError(
                 f"line {number} of {path} has {len(row)} cells - the header has {len(header)} - correct that line"
             )
-    return {column: [row[i].strip() for row in body] for i, column in enumerate(c.strip() for c in header)}
+    return {column: [row[i].strip() for row in body] for i, column in enumerate(header)}
+
+
+def _lines(handle: TextIO, size: int) -> Iterator[str]:
+    """The lines of a file of `size` bytes; csv.Error for a line without end, and for what unpacks to far too much."""
+    most, read = max(_UNPACKED_AT_LEAST, _UNPACKED * size), 0
+    while line := handle.readline(_LONGEST_LINE):
+        read += len(line)
+        if len(line) == _LONGEST_LINE and not line.endswith("\n"):
+            raise csv.Error(f"a line is longer than {_LONGEST_LINE} characters")
+        if read > most:
+            raise csv.Error(f"{size} bytes unpack to more than {most}")
+        yield line
 
 
 def _parquet(path: Path) -> dict[str, list[str]]:
@@ -218,13 +250,14 @@ def _decision(path: Path, column: str, cells: list[str]) -> tuple[Decision, np.n
 
 
 def _option(cell: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            value = kind(cell)
-        except ValueError:
-            continue
-        return value if value == value else cell
-    return cell
+    """The value of a cell: a finite number where it is written as one, else its text."""
+    try:
+        number = float(cell) if _NUMBER.fullmatch(cell) else np.inf
+        if not np.isfinite(number):
+            return cell
+        return int(cell) if cell.lstrip("+-").isdigit() else number
+    except ValueError:  # a lone point or exponent
+        return cell
 
 
 def _numbers(cells: list[str]) -> np.ndarray | None:
@@ -232,6 +265,8 @@ def _numbers(cells: list[str]) -> np.ndarray | None:
     try:
         values = np.array([c or "nan" for c in cells], dtype=np.float64)
     except ValueError:
+        return None
+    if any("_" in c for c in cells):  # Python reads 1_0 as ten
         return None
     return None if np.isnan(values).all() else values
 
@@ -249,6 +284,9 @@ def _merge(codes: np.ndarray, metrics: dict[str, np.ndarray]) -> tuple[np.ndarra
     for name, values in metrics.items():
         measured = ~np.isnan(values)
         count = np.bincount(group, weights=measured, minlength=len(first))
-        total = np.bincount(group, weights=np.where(measured, values, 0.0), minlength=len(first))
-        merged[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        shown = np.where(measured, values, 0.0)
+        mean = np.bincount(group, weights=shown, minlength=len(first)) / np.maximum(count, 1)
+        if not np.isfinite(mean).all():  # the sum of values near 1e308
+            mean = np.bincount(group, weights=shown / np.maximum(count, 1)[group], minlength=len(first))
+        merged[name] = np.where(count > 0, mean, np.nan)
     return codes[first[order]], merged

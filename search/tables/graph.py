@@ -39,16 +39,22 @@ def load(dataset: str = "cora", source: str | Path | None = None) -> Table:
     def build() -> Table:
         data = load_file(path)
         nets = {code: network(code, ops) for code in all_codes(ops)}
-        trained = {net: data[key] for code, net in nets.items() if (key := benchmark_key(code, ops)) in data}
-        codes = [code for code, net in nets.items() if net in trained]
+        try:
+            trained = {net: data[key] for code, net in nets.items() if (key := benchmark_key(code, ops)) in data}
+            codes = [code for code, net in nets.items() if net in trained]
+            metrics = {
+                ours: np.array([trained[nets[c]][theirs] for c in codes], dtype=np.float64)
+                for ours, theirs in names.items()
+            }
+        except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
+            raise UserError(
+                f"{path.name} is not as NAS-Bench-Graph has it ({type(error).__name__}) - a light/*.bench file is"
+                " needed - give its path"
+            ) from error
         if not codes:
             raise UserError(
                 f"{path.name} has no architecture of NAS-Bench-Graph - a light/*.bench file is needed - give its path"
             )
-        metrics = {
-            ours: np.array([trained[nets[c]][theirs] for c in codes], dtype=np.float64)
-            for ours, theirs in names.items()
-        }
         own = space(ops)
         return Table(f"graph/{dataset}", own, own.to_array(codes), metrics, directions, origin, "Apache-2.0", digest)
 

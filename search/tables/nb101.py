@@ -22,7 +22,7 @@ from search.spaces import nb101
 from search.spaces.cell_hash import fingerprint, vertex_hashes
 from search.tables.base import Table
 from search.tables.cache import cached, file_sum
-from search.tables.columns import read_columns
+from search.tables.columns import finite, read_columns
 from search.tables.tfrecord import fields, records
 
 
@@ -193,7 +193,7 @@ def from_cells(path: Path) -> Table:
         raise UserError(
             f"{path.name} has columns {', '.join(columns)} - 'code', or 'adj_upper' and 'ops', are needed - rename them"
         )
-    metrics = {n: v for n, v in numbers.items() if n not in ("code", "adj_upper", "ops")}
+    metrics = finite(path, {n: v for n, v in numbers.items() if n not in ("code", "adj_upper", "ops")})
     own = nb101.space()
     same: dict[str, list[int]] = {}
     for row, code in enumerate(codes):

@@ -28,7 +28,7 @@ from search.spaces import nb201
 from search.spaces.nb201 import canonical, space
 from search.tables.base import Table
 from search.tables.cache import cached, file_sum, folder_sum
-from search.tables.columns import read_columns
+from search.tables.columns import finite, read_columns
 from search.tables.pip_tables import HPO_LICENCE, package_file, package_version, per_seed
 from search.tables.safe_pickle import load_file
 from search.tables.torch_file import load_plain
@@ -204,7 +204,7 @@ def _table(dataset: str, archs: Archs, source: str, digest: str) -> Table:
         for text, by_epochs in archs:
             codes.append(nb201.parse_string(text))
             cells.append(_cell(dataset, by_epochs))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise UserError(
             f"cell {len(codes)} of {source} is not as NAS-Bench-201 has it ({type(error).__name__}: {error}) - the"
             f" forms are {_FORMS}"
@@ -248,7 +248,7 @@ def from_columns(dataset: str, path: Path) -> Table:
         ("val_acc", "val_acc"),
         ("test_acc", "test_acc"),
     )
-    metrics = {ours: numbers[theirs] for ours, theirs in wanted if theirs in numbers}
+    metrics = finite(path, {ours: numbers[theirs] for ours, theirs in wanted if theirs in numbers})
     if "val_acc" not in metrics:
         raise did_you_mean(f"column of {path.name}", f"{name}_valid", columns)
     own = nb201.space()

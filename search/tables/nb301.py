@@ -20,7 +20,7 @@ from search.spaces import nb301
 from search.spaces.nb301 import OPS, OPS_WITH_NONE
 from search.tables.base import Table, natural_direction
 from search.tables.cache import cached, file_sum, folder_sum
-from search.tables.columns import read_columns
+from search.tables.columns import finite, read_columns
 
 
 def load(source: str | Path | None = None, with_none: bool = False) -> Table:
@@ -97,7 +97,8 @@ def _from_list(path: Path, digest: str, ops: tuple[str, ...]) -> Table:
         raise UserError(
             f"{path.name} has columns {', '.join(columns)} - a column 'genotype' or 'code' is needed - rename one"
         )
-    names = tuple(n for n in numbers if n != "code")
+    numbers = finite(path, {n: v for n, v in numbers.items() if n != "code"})
+    names = tuple(numbers)
     kept = [(code, tuple(numbers[n][row] for n in names)) for row, code in enumerate(codes) if code]
     if not kept or not names:
         raise UserError(f"{path.name} has no architecture of the DARTS space with a number beside it - {_HELP}")

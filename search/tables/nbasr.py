@@ -76,7 +76,7 @@ def _build(files: list[Path], path: Path, digest: str, epochs: int) -> Table:
         try:
             for name, values in _columns(header, rows).items():
                 columns.setdefault(name, []).append(values)
-        except (TypeError, IndexError, ValueError, KeyError) as error:
+        except (TypeError, IndexError, ValueError, KeyError, AttributeError) as error:
             raise UserError(
                 f"{file.name} has a row of another form ({error}) - rows start with the model's key - download it again"
             ) from error
@@ -93,10 +93,13 @@ def _build(files: list[Path], path: Path, digest: str, epochs: int) -> Table:
             f"no key in {path} is one of the 8,242 NAS-Bench-ASR models - the files are of another kind - {_HELP}"
         )
     keys = [model_key(code) for code in codes]
-    metrics = {
-        name: np.array([[c.get(key, np.nan) for c in many] for key in keys], dtype=np.float64)
-        for name, many in columns.items()
-    }
+    try:
+        metrics = {
+            name: np.array([[c.get(key, np.nan) for c in many] for key in keys], dtype=np.float64)
+            for name, many in columns.items()
+        }
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} has a value that is no number ({error}) - download it again") from error
     metrics = {name: values[:, 0].copy() if values.shape[1] == 1 else values for name, values in metrics.items()}
     source = f"nb-asr, {epochs} epochs, seeds {', '.join(seeds)}"
     return Table(

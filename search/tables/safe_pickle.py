@@ -11,6 +11,7 @@ import gzip
 import io
 import pickle
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 
 from search.errors import UserError
 
+_STACK = 1 << 29  # bytes, taken only as far as used; some 60 a level of nested tuples, so some eight million levels
 _DTYPE = re.compile(r"[<>|=]?[biufcSU?]\d*")
 
 
@@ -105,8 +107,9 @@ def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callabl
 
     Raises UserError for a name outside the list, and for a file that is cut short or damaged.
     """
+    reader = SafeUnpickler(handle, what, {**PLAIN, **NUMPY} if allowed is None else allowed)
     try:
-        return SafeUnpickler(handle, what, {**PLAIN, **NUMPY} if allowed is None else allowed).load()
+        return _with_room(reader.load)
     except UserError:
         raise
     except EOFError as error:
@@ -116,6 +119,29 @@ def load(handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callabl
         raise UserError(
             f"{what} is not a readable pickle ({reason}) - it is damaged or of another kind - download it again"
         ) from error
+
+
+def _with_room(work: Callable[[], Any]) -> Any:
+    """The result of work(), done where the stack is deep: Python hashes nested tuples as deep as they go, unchecked."""
+    found: list[Any] = []
+    failed: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # raised again below, in the thread that asked
+            failed.append(error)
+
+    thread = threading.Thread(target=do, daemon=True)
+    usual = threading.stack_size(_STACK)
+    try:
+        thread.start()
+    finally:
+        threading.stack_size(usual)
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
 
 
 def loads(data: bytes, what: str) -> Any:

@@ -22,6 +22,7 @@ from search.files import sha256
 from search.tasks.hat import corpus as embedded
 from search.tasks.hat.bpe import LANGUAGES, write_corpus
 
+_LARGEST_TEXT = 1 << 28  # bytes; the largest of the archive has 21 MB
 TRAIN = "train.tags.de-en"
 TESTS = (
     "IWSLT14.TED.dev2010",
@@ -70,11 +71,13 @@ def read_archive(path: Path) -> dict[str, str]:
         f"{name}.de-en.{language}.xml" for name in TESTS for language in LANGUAGES
     }
     texts: dict[str, str] = {}
+    if path.exists() and not path.is_file():  # /dev/zero is an archive without end
+        raise UserError(f"{path} is no file - needed is WIT3's de-en.tgz of 2014-01 - give the path of the archive")
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = Path(member.name).name
-                if member.isfile() and name in wanted:
+                if member.isfile() and name in wanted and member.size <= _LARGEST_TEXT:
                     texts[name] = archive.extractfile(member).read().decode("utf-8")
     except FileNotFoundError:
         raise UserError(
