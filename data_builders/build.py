@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, get_type_hints
 
 from data_builders.arms import next_lines
 from data_builders.options import REGISTRY_HELP, add_arguments, run_builder
@@ -36,14 +36,9 @@ def make_source(settings: Mapping[str, Any], shape: RowShape, sources: Mapping[s
 
     def one(builder: str, **more: Any) -> Source:
         module, function = BUILDERS[builder].split(":")
-        try:
-            return getattr(import_module(module), function)(
-                shape, source=sources.get(builder), encoding=encoding, **more
-            )
-        except TypeError as error:
-            raise UserError(
-                f"builder '{builder}' was given {more} - {error} - see python -m data_builders.{builder} --help"
-            ) from error
+        make = getattr(import_module(module), function)
+        check_options(builder, make, more)
+        return make(shape, source=sources.get(builder), encoding=encoding, **more)
 
     if settings["builder"] != "mixed":
         return one(settings["builder"], **options)
@@ -51,9 +46,29 @@ def make_source(settings: Mapping[str, Any], shape: RowShape, sources: Mapping[s
     return MixedSource("mixed", [one(b) for b in weights], [float(w) for w in weights.values()])
 
 
+def check_options(builder: str, make: Callable[..., Source], options: Mapping[str, Any]) -> None:
+    """UserError for an option that a builder lacks, or a value of another kind than it takes."""
+    kinds = {n: k for n, k in get_type_hints(make).items() if n not in ("shape", "source", "encoding", "return")}
+    for name, value in options.items():
+        if name not in kinds:
+            raise did_you_mean(f"option of builder '{builder}'", str(name), kinds)
+        if isinstance(value, bool) or not isinstance(value, kinds[name]):
+            kind = getattr(kinds[name], "__name__", str(kinds[name]))
+            raise UserError(
+                f"builder '{builder}' was given {name}: {value!r} - a {kind} is needed - correct the recipe"
+            )
+
+
+class _SetOptions(argparse.ArgumentParser):
+    """A parser whose errors speak of a set of a recipe instead of a command line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message} - see python -m data_builders.nb201 --help - correct the recipe")
+
+
 def set_arguments(name: str, settings: Mapping[str, Any], args: argparse.Namespace) -> argparse.Namespace:
     """The shared options of one set, as its builder's own command line would give them."""
-    parser = argparse.ArgumentParser()
+    parser = _SetOptions(prog=f"set '{name}'", allow_abbrev=False)
     add_arguments(parser, name)
     words = [
         "--out",
@@ -65,17 +80,10 @@ def set_arguments(name: str, settings: Mapping[str, Any], args: argparse.Namespa
     for key in SHARED:
         if key in settings:
             flag, value = f"--{key.replace('_', '-')}", settings[key]
-            words += [flag] if value is True else [] if value is False else [flag, str(value)]
+            words += [flag] if value is True else [] if value is False else [f"{flag}={value}"]
     if args.samples is not None:
         words += ["--samples", str(args.samples)]
-    try:
-        return parser.parse_args(words + (["--quiet"] if args.quiet else []))
-    except SystemExit:
-        given = {k: v for k, v in settings.items() if k in SHARED}
-        raise UserError(
-            f"set '{name}' has a setting that is not allowed among {given} - see python -m data_builders.nb201 --help -"
-            " correct it"
-        ) from None
+    return parser.parse_args(words + (["--quiet"] if args.quiet else []))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from search.prompts.formats import text_format
 REGISTRY_HELP = (
     f"LLaMA-Factory's list of data sets, 'none' to leave it alone (default {DEFAULT}, for rows below data/ only)"
 )
+MOST_ROWS = 10**12  # a thousand times what a disk holds
 ORDERS = ("format", "random", "ascending", "descending")
 
 
@@ -151,11 +152,7 @@ def run_builder(
     next_step: bool = True,
 ) -> int:
     """Build, register, say what comes next. `plan`: what else distinguishes this build (source options)."""
-    if args.samples < 1 or args.workers < 1 or args.seed < 0:
-        raise UserError(
-            f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed} were given - at least 1, 1 and 0 -"
-            " correct them"
-        )
+    check_amounts(args)
     text_format(args.format)
     first, last = shard_rows(args.samples, args.shard)
     shape = row_shape(args)
@@ -186,6 +183,15 @@ def run_builder(
         )
         print(f"next: {program('data_builders.check')} {out}{train}")
     return 0
+
+
+def check_amounts(args: argparse.Namespace) -> None:
+    """UserError for amounts of rows and workers, or a seed, that cannot be."""
+    if not 1 <= args.samples <= MOST_ROWS or args.workers < 1 or args.seed < 0:
+        raise UserError(
+            f"--samples {args.samples}, --workers {args.workers}, --seed {args.seed} were given - at least 1, 1 and 0,"
+            f" at most {MOST_ROWS:.0e} rows - correct them"
+        )
 
 
 def rows_path(out: str | None, name: str) -> Path:

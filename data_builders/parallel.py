@@ -21,6 +21,7 @@ from search.errors import WorkLost
 
 T = TypeVar("T")
 R = TypeVar("R")
+MOST = max(8, 4 * (os.cpu_count() or 1))  # processes; more than a few a core gain nothing
 AHEAD = 2  # unfinished items a worker, so that memory stays flat
 FORK = "fork" if sys.platform.startswith("linux") else "spawn"
 
@@ -33,12 +34,13 @@ def in_order(
     given: Sequence[Any] = (),
     method: str = FORK,
 ) -> Iterator[R]:
-    """`function(item)` of every item, in order, computed by `workers` processes (1: by this one).
+    """`function(item)` of every item, in order, computed by up to `workers` processes (1: by this one).
 
     start: called once in each process with `given`.
     method: how processes are started. WorkLost when a process died or ran out of memory; an error of `function` passes
         through, and no process is left behind.
     """
+    workers = min(workers, MOST)
     if workers <= 1:
         if start:
             start(*given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ HOW_TO_GET = {
     "nb301": "the runs (results_*.json) from figshare 13246952, unpacked into a folder",
     "nbasr": "nb-asr-e40-*.pickle from the releases of github.com/SamsungLabs/nb-asr, in a folder",
 }
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 SHARED = (
     "samples",
     "seed",
@@ -45,25 +47,62 @@ def read_recipe(path: str | Path) -> dict[str, dict[str, Any]]:
         known = sorted(p.name for p in find("recipes/data").glob("*.yaml"))
         raise did_you_mean("recipe", str(path), [f"recipes/data/{k}" for k in known])
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{path} is not YAML ({str(error).splitlines()[0]}) - see recipes/data for examples - correct it"
-        ) from error
+        recipe = yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is not YAML ({why}) - see recipes/data for examples - correct it") from error
     if not isinstance(recipe, dict) or set(recipe) - {"common", "sets"} or not isinstance(recipe.get("sets"), dict):
+        found = ", ".join(sorted(map(str, recipe))) if isinstance(recipe, dict) else f"a {type(recipe).__name__}"
+        raise UserError(f"{path} must hold 'sets' and may hold 'common' - it has {found} - correct it")
+    common = recipe.get("common") or {}
+    if not isinstance(common, dict) or not recipe["sets"]:
+        raise UserError(f"{path} must hold at least one set, and 'common' is {{option: value}} - correct it")
+    return {name: _checked(name, common, settings) for name, settings in recipe["sets"].items()}
+
+
+def _checked(name: Any, common: dict[str, Any], settings: Any) -> dict[str, Any]:
+    """The settings of a set with the common ones filled in."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(
-            f"{path} must hold 'sets' and may hold 'common' - it has"
-            f" {sorted(recipe) if isinstance(recipe, dict) else recipe!r} - correct it"
+            f"a set is called {name!r} - a name is made of letters, digits and _-. - it names a file; change it"
         )
-    sets = {name: {**(recipe.get("common") or {}), **settings} for name, settings in recipe["sets"].items()}
-    for name, settings in sets.items():
-        builders = settings.get("of", {}) if settings.get("builder") == "mixed" else [settings.get("builder")]
-        if not builders:
+    if not isinstance(settings, dict):
+        raise UserError(f"set '{name}' is a {type(settings).__name__} - it must be {{builder: ..., option: value}}")
+    settings = {**common, **settings}
+    of = settings.get("of", {})
+    if settings.get("builder") != "mixed":
+        if of:
+            raise UserError(f"set '{name}' has 'of' - only mixed sets are made of others - use builder: mixed")
+        builders = [settings.get("builder")]
+    else:
+        if not of or not isinstance(of, dict):
             raise UserError(f"set '{name}' is mixed of nothing - 'of: {{builder: weight}}' is needed - add it")
-        for builder in builders:
-            if builder not in BUILDERS:
-                raise did_you_mean(f"builder of set '{name}'", str(builder), BUILDERS)
-    return sets
+        for builder, weight in of.items():
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < 1e9:
+                raise UserError(f"set '{name}' gives {builder} the weight {weight!r} - a number above 0 is needed")
+        if own := sorted(map(str, set(settings) - {"builder", "of", *SHARED})):
+            raise UserError(
+                f"set '{name}' is mixed and has {', '.join(own)} - mixed sets take shared options only - leave it out"
+            )
+        builders = list(of)
+    for builder in builders:
+        if not isinstance(builder, str) or builder not in BUILDERS:
+            raise did_you_mean(f"builder of set '{name}'", str(builder), BUILDERS)
+    for number in ("seed", "samples"):
+        if isinstance(value := settings.get(number, 0), bool) or not isinstance(value, int):
+            raise UserError(f"set '{name}' has {number}: {value!r} - a whole number is needed - correct it")
+    return settings
+
+
+class _OneOfEach(yaml.SafeLoader):
+    """YAML in which no key may come twice: a second set of a name would replace the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A dictionary; YAMLError for a key that comes twice."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise yaml.YAMLError(f"{', '.join(twice)} is there twice, line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
 
 
 def builders_of(settings: Mapping[str, Any]) -> list[str]:

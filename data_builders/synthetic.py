@@ -22,7 +22,14 @@ from contextlib import ExitStack
 
 from tqdm import tqdm
 
-from data_builders.options import add_output_arguments, add_sampling_arguments, rows_path, run_builder, stopped
+from data_builders.options import (
+    add_output_arguments,
+    add_sampling_arguments,
+    check_amounts,
+    rows_path,
+    run_builder,
+    stopped,
+)
 from data_builders.prior import stamped_rows
 from data_builders.prior.nano_rows import ANSWER_CANDIDATES, BLOCK, recipe_hash, stream, tokens_of
 from data_builders.prior.stamped_rows import STAGES, plan_of
@@ -84,10 +91,12 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.samples < 1 or args.workers < 1 or args.seed < 0 or args.per_history < ANSWER_CANDIDATES or args.group < 1:
-        names = ("samples", "workers", "seed", "per_history", "group")
-        given = ", ".join(f"--{n.replace('_', '-')} {getattr(args, n)}" for n in names)
-        raise UserError(f"{given} were given - allowed are at least 1, 1, 0, {ANSWER_CANDIDATES} and 1 - correct them")
+    check_amounts(args)
+    if args.per_history < ANSWER_CANDIDATES or args.group < 1:
+        raise UserError(
+            f"--per-history {args.per_history}, --group {args.group} were given - allowed are at least"
+            f" {ANSWER_CANDIDATES} and 1 - correct them"
+        )
     if not 0 <= args.answers <= 1:
         raise UserError(
             f"--answers was given {args.answers} - allowed are 0 to 1 - 0.05 is one answer row for twenty value rows"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -269,6 +270,30 @@ def test_rows_that_cannot_be_are_a_sentence():
             "x",
             RowShape(history=(5, 5)),
         )
+
+
+def test_direct_rows_of_a_table_with_two_values_end_with_a_sentence():
+    table = small_table()
+    flat = Table("flat", table.space, table.codes, {"acc": np.arange(len(table)) % 2 * 1.0}, {"acc": "maximize"})
+    source = table_source("flat", [flat], "acc", RowShape(history=(30, 30), direct=True, pruning=False))
+    with pytest.raises(UserError, match="more than 10 equal best values"):
+        source.batch(np.random.default_rng(0), 8)
+
+
+def test_direct_rows_from_the_prior_end(monkeypatch):
+    """Worlds whose best value is shared by too many codes are passed over; they used to be asked for ever."""
+    from data_builders.prior import text_rows
+
+    drawn = []
+
+    def mostly_flat(rng):
+        drawn.append(sample_world(rng))
+        return replace(drawn[-1], clean=lambda codes: np.zeros(len(codes))) if len(drawn) % 2 else drawn[-1]
+
+    sample_world = text_rows.sample_world
+    monkeypatch.setattr(text_rows, "sample_world", mostly_flat)
+    batch = prior_source(RowShape(history=(10, 20), direct=True), group=4).batch(np.random.default_rng(3), 40)
+    assert len(batch) == 40 and batch.counts["worlds_without_rows"] > 0
 
 
 def test_nasbench_201_rows_as_at_inference():

@@ -319,6 +319,75 @@ def test_several_workers_say_the_same(rows, tmp_path):
     assert one == two and two[1]["broken"] == {"argmax": [51]}
 
 
+def said(path, capsys):
+    """(exit code, what people read)."""
+    sys.argv = ["check", str(path), "--quiet", "--workers", "1"]
+    with pytest.raises(SystemExit) as stop:
+        cli(check.main)
+    return stop.value.code, capsys.readouterr().out
+
+
+def test_answers_that_cannot_be_looked_up_are_not_called_ok(rows, tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    for change in (lambda content: None, lambda content: not_the_best(content[9])):
+        content = [json.loads(line) for line in rows.read_text().splitlines()]
+        change(content)
+        path.write_text("".join(json.dumps(row) + "\n" for row in content))
+        code, text = said(path, capsys)
+        assert code == 1 and "\nnot ok: answers not verified\n" in text and "\nok" not in text
+        assert f"the answers of {ROWS} rows" in text and "NAME.meta.json" in text
+
+
+def test_a_set_whose_truth_file_is_gone_is_not_called_ok(tmp_path, capsys):
+    shape = RowShape(history=(12, 30))
+    write(prior.make_source(shape), shape, tmp_path / "rows.jsonl")
+    assert said(tmp_path / "rows.jsonl", capsys)[0] == 0
+    (tmp_path / "rows.truth.npy").unlink()
+    code, text = said(tmp_path / "rows.jsonl", capsys)
+    assert code == 1 and text.endswith("not ok: answers not verified\n")
+
+
+def test_an_empty_file_is_not_called_ok(tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_bytes(b"")
+    code, text = said(tmp_path / "rows.jsonl", capsys)
+    assert code == 1 and text.endswith("not ok: no rows\n")
+
+
+@pytest.mark.parametrize("meta", ["{", "[]", "7", '{"shape": 3}', '{"origins": [3]}', '{"origins": [{}]}', "[" * 99999])
+def test_meta_data_of_another_form_are_a_sentence(rows, tmp_path, meta, capsys):
+    path = copy(rows, tmp_path)
+    path.with_suffix(".meta.json").write_text(meta)
+    assert said(path, capsys)[0] == 2
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:40], lambda b: b"", lambda b: b[:-7], lambda b: b"x" * 300])
+def test_a_damaged_truth_file_is_a_sentence(rows, tmp_path, damage, capsys):
+    path = copy(rows, tmp_path)
+    truth = path.with_suffix(".truth.npy")
+    truth.write_bytes(damage(truth.read_bytes()))
+    assert said(path, capsys)[0] == 2
+    np.save(truth, np.zeros(ROWS))
+    assert said(path, capsys)[0] == 2
+
+
+def test_rows_with_odd_numbers_or_depths_are_found(rows, tmp_path):
+    def change(content):
+        content[4]["input"] = content[4]["input"].replace("accuracy: ", "accuracy: 1.2.", 1)
+        content[6] = "[" * 99999 + "\n"
+
+    path = copy(rows, tmp_path, change)
+    code, result = run(path)
+    assert code == 1 and result["broken"] == {"form": [7], "text": [5]}
+
+
+def test_a_tokenizer_folder_without_one_is_a_sentence(rows, tmp_path, capsys):
+    pytest.importorskip("transformers")
+    sys.argv = ["check", str(rows), "--quiet", "--workers", "1", "--tokenizer", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        cli(check.main)
+    assert stop.value.code == 2 and "holds no tokenizer" in capsys.readouterr().err
+
+
 def test_rows_without_a_history_are_a_sentence(rows, tmp_path, capsys):
     sys.argv = ["check", str(copy(rows, tmp_path, meta={"format": "nano_value"})), "--quiet"]
     with pytest.raises(SystemExit) as stop:

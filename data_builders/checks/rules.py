@@ -84,14 +84,17 @@ def check_row(line: str | bytes, number: int, expected: Expectation) -> Finding:
         row = json.loads(line)
         if list(row) != ["instruction", "input", "output"] or not all(isinstance(v, str) for v in row.values()):
             return Finding(["form"])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return Finding(["form"])
     reader, writer = expected.formats()
     found = Finding([], key=hash((row["instruction"], row["input"])))
     if row["instruction"] != writer.instruction:
         found.broken.append("form")
     prompt = Prompt(row["instruction"], row["input"] + reader.middle if expected.direct else row["input"])
-    pairs, candidates = reader.read(prompt, DOMAIN_CODE) if expected.domain else reader.read(prompt)
+    try:
+        pairs, candidates = reader.read(prompt, DOMAIN_CODE) if expected.domain else reader.read(prompt)
+    except ValueError:  # a number such as 1.2.3
+        return Finding([*found.broken, "text"], key=found.key)
     rendered = writer.history_text([c for c, _ in pairs], [writer.number_text(v) for _, v in pairs])
     if rendered + ("" if expected.direct else writer.candidates_text(candidates)) != row["input"] or not pairs:
         found.broken.append("text")

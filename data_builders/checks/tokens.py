@@ -32,7 +32,13 @@ def load_tokenizer(folder: str | Path) -> Any:
         raise UserError(
             "counting tokens needs transformers - it is not installed - run: pip install transformers"
         ) from error
-    return AutoTokenizer.from_pretrained(str(folder))
+    try:
+        return AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # of three libraries, each with errors of its own
+        raise UserError(
+            f"{folder} holds no tokenizer that can be read ({str(error).splitlines()[0] if str(error) else error!r}) -"
+            " tokenizer.json and its settings are needed - give another folder"
+        ) from error
 
 
 def _texts(path: Path) -> Iterator[tuple[str, str]]:

@@ -285,7 +285,7 @@ def _merge(codes: np.ndarray, metrics: dict[str, np.ndarray]) -> tuple[np.ndarra
         measured = ~np.isnan(values)
         count = np.bincount(group, weights=measured, minlength=len(first))
         shown = np.where(measured, values, 0.0)
-        mean = np.bincount(group, weights=shown, minlength=len(first)) / np.maximum(count, 1)
+        mean: np.ndarray = np.bincount(group, weights=shown, minlength=len(first)) / np.maximum(count, 1)
         if not np.isfinite(mean).all():  # the sum of values near 1e308
             mean = np.bincount(group, weights=shown / np.maximum(count, 1)[group], minlength=len(first))
         merged[name] = np.where(count > 0, mean, np.nan)

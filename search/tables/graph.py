@@ -38,8 +38,10 @@ def load(dataset: str = "cora", source: str | Path | None = None) -> Table:
 
     def build() -> Table:
         data = load_file(path)
-        nets = {code: network(code, ops) for code in all_codes(ops)}
         try:
+            if not isinstance(data, dict):
+                raise TypeError
+            nets = {code: network(code, ops) for code in all_codes(ops)}
             trained = {net: data[key] for code, net in nets.items() if (key := benchmark_key(code, ops)) in data}
             codes = [code for code, net in nets.items() if net in trained]
             metrics = {

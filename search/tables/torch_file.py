@@ -48,7 +48,7 @@ def load_plain(path: str | Path) -> Any:
         return load(handle, path.name, allowed)
 
 
-def _from_zip(path: Path, allowed: Mapping[tuple[str, str], Callable]) -> Any:
+def _from_zip(path: Path, allowed: Mapping[tuple[str, str], Callable[..., Any]]) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             inner = next((i for i in archive.infolist() if i.filename.rsplit("/", 1)[-1] == "data.pkl"), None)
