@@ -211,15 +211,12 @@ def runs(tmp_path_factory):
 
 
 def option(flag, *values):
-    """Now and then the option, with one of the values or something odd."""
-    some = st.one_of(st.sampled_from([str(v) for v in values]), st.sampled_from([str(v) for v in values]))
-    return st.one_of(
-        st.just(()), st.just(()), some.map(lambda v: (flag, v)), st.sampled_from(ODD).map(lambda v: (flag, v))
-    )
+    """The option with one of the values, now and then with something odd."""
+    return st.one_of(*[st.sampled_from([str(v) for v in values])] * 3, st.sampled_from(ODD)).map(lambda v: (flag, v))
 
 
 def switch(flag):
-    return st.sampled_from([(), (), (flag,)])
+    return st.just((flag,))
 
 
 shared = [
@@ -238,8 +235,8 @@ shared = [
     switch("--direct"),
     switch("--shuffle-scores"),
 ]
-ROWS = st.sampled_from(["1", "2", "5", "5", "5", "0", "-3", "1e3", str(10**15)])
-HISTORY = st.sampled_from(["5", "5-9", "5-9", "5-9", "9-5", "0", "5-", "-5", "1000", "5_0"])
+ROWS = st.sampled_from(["1", "2", "5", "5", "5", "5", "5", "0", "-3", "1e3", str(10**15)])
+HISTORY = st.sampled_from(["5", "5-9", "5-9", "5-9", "5-9", "5-9", "9-5", "0", "5-", "-5", "1000", "5_0"])
 
 
 @pytest.mark.parametrize("amount", AMOUNTS)
@@ -250,7 +247,7 @@ def test_command_lines_of_the_table_builder(amount, runs, tmp_path):
         option("--direction", "maximize", "minimize"),
         option("--workers", 1, 0),
     ]
-    lines = st.tuples(ROWS, HISTORY, st.tuples(*shared, *extra))
+    lines = st.tuples(ROWS, HISTORY, st.lists(st.one_of(*shared, *extra), max_size=4))
 
     def one(drawn):
         samples, history, parts = drawn
@@ -281,11 +278,11 @@ def test_command_lines_of_the_synthetic_builder(amount, tmp_path):
         option("--answers", 0, 0.5, 1.5),
         switch("--curriculum"),
     ]
-    lines = st.tuples(ROWS, st.tuples(option("--history", "5-9", "9-5"), *shared, *extra))
+    lines = st.tuples(ROWS, HISTORY, st.lists(st.one_of(*shared, *extra), max_size=4))
 
     def one(drawn):
-        samples, parts = drawn
-        words = ["--format", "append", *(w for part in parts for w in part)]
+        samples, history, parts = drawn
+        words = ["--format", "append", "--history", history, *(w for part in parts for w in part)]
         out.unlink(missing_ok=True)
         always = ["--samples", samples, "--workers", 1, "--out", out, "--registry", "none", "--quiet"]
         if outcome(synthetic.main, *always, *words) == 0:
@@ -311,25 +308,36 @@ setting = st.dictionaries(
 )
 
 
+SOUND = (
+    {"builder": "table", "metric": "acc", "history": "5-9"},
+    {"builder": "synthetic", "history": "5-9"},
+    {"builder": "mixed", "of": {"synthetic": 2, "nb101": 1.5}, "history": "5-9"},
+    {"builder": "nb101", "history": "5-9"},
+)
+
+
 @st.composite
 def recipes(draw):
-    """A sound recipe with something odd in it."""
-    sets = {
-        draw(st.sampled_from(["a", "a", "a", "", "../a", "a b"])): {
-            "builder": draw(st.sampled_from(["table", "table", "synthetic", "mixed", "nb101", "nb"])),
-            "metric": "acc",
-        }
-    }
-    first = next(iter(sets.values()))
-    if first["builder"] == "synthetic":
-        del first["metric"]
-    if first["builder"] == "mixed":
-        sets = {"a": {"builder": "mixed", "of": {"synthetic": draw(value), "nb101": draw(st.sampled_from([1, 2.5]))}}}
-    next(iter(sets.values())).update(draw(setting))
-    recipe = {
-        "common": draw(st.one_of(st.just({}), setting, value)),
-        "sets": draw(st.one_of(*[st.just(sets)] * 6, value)),
-    }
+    """(text, damage) of a sound recipe with something odd in it, or two."""
+    recipe = {"common": {}, "sets": {"a": {**draw(st.sampled_from(SOUND))}}}
+    for _ in range(draw(st.integers(0, 2))):
+        where = draw(st.sampled_from(["setting", "setting", "common", "name", "weight", "builder", "sets", "of all"]))
+        sets = recipe["sets"]
+        if where == "of all":
+            recipe["common"] = draw(value)
+        elif where == "common" and isinstance(recipe["common"], dict):
+            recipe["common"].update(draw(setting))
+        elif where == "sets":
+            recipe["sets"] = draw(value)
+        elif isinstance(sets, dict) and isinstance(sets.get("a"), dict):
+            if where == "setting":
+                sets["a"].update(draw(setting))
+            elif where == "name":
+                sets[draw(st.sampled_from(["", "../a", "a b", "b", 3, None]))] = draw(st.sampled_from(SOUND))
+            elif where == "builder":
+                sets["a"]["builder"] = draw(value)
+            elif isinstance(sets["a"].get("of"), dict):
+                sets["a"]["of"]["synthetic"] = draw(value)
     return yaml.safe_dump(recipe, allow_unicode=True), draw(damages)
 
 
