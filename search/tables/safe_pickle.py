@@ -39,14 +39,28 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
 
 
 class _Array(list[Any]):
-    """Receives the state of a pickled numpy array and keeps its shape and values (see `to_array`)."""
+    """Receives the state of a pickled numpy array and becomes a list of its values."""
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, data = state
-        if not isinstance(dtype, np.dtype) or not isinstance(data, (bytes, str)):
-            raise pickle.UnpicklingError("a numpy array of objects")
-        raw = data.encode("latin1") if isinstance(data, str) else data
-        self[:] = np.frombuffer(raw, dtype=dtype).reshape(shape, order="F" if fortran else "C").tolist()
+        self[:] = _values(state).tolist()
+
+
+class WholeArray:
+    """Receives the state of a pickled numpy array and keeps it as `array`, for arrays too large to be lists."""
+
+    def __init__(self, *_: Any):
+        self.array = np.empty(0)
+
+    def __setstate__(self, state: Any) -> None:
+        self.array = _values(state)
+
+
+def _values(state: Any) -> np.ndarray:
+    _, shape, dtype, fortran, data = state
+    if not isinstance(dtype, np.dtype) or not isinstance(data, (bytes, str)):
+        raise pickle.UnpicklingError("a numpy array of objects")
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, dtype=dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -76,6 +90,12 @@ NUMPY: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _Array,
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+}
+
+WHOLE: Mapping[tuple[str, str], Callable[..., Any]] = {
+    **NUMPY,
+    ("numpy", "ndarray"): WholeArray,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): WholeArray for core in ("core", "_core")},
 }
 
 
@@ -144,9 +164,9 @@ def _with_room(work: Callable[[], Any]) -> Any:
     return found[0]
 
 
-def loads(data: bytes, what: str) -> Any:
+def loads(data: bytes, what: str, allowed: Mapping[tuple[str, str], Callable[..., Any]] | None = None) -> Any:
     """One pickle from bytes; see `load`."""
-    return load(io.BytesIO(data), what)
+    return load(io.BytesIO(data), what, allowed)
 
 
 def load_file(path: str | Path) -> Any:

@@ -12,6 +12,11 @@ from search.tasks.tabular import TableTask
 TASKS = {
     **{table: f"search.tasks.tabular:Benchmark:{table}" for table in TABLES},
     "nb301": "search.tasks.nb301:NB301",
+    "darts": "search.tasks.darts:Darts:animals",
+    "darts/animals": "search.tasks.darts:Darts:animals",
+    "darts/photos": "search.tasks.darts:Darts:photos",
+    "darts/cifar10": "search.tasks.darts:Darts:cifar10",
+    "darts/imagenet": "search.tasks.darts:DartsImageNet",
     "hat": "search.tasks.hat:Hat",
 }
 

@@ -150,8 +150,8 @@ def read_checkpoint(path: Path) -> dict:
         ) from error
 
 
-def update_bar(total: int, initial: int, visible: bool):
-    """A progress bar over updates, for standard error."""
+def update_bar(total: int, initial: int, visible: bool, unit: str = "update") -> Any:
+    """A progress bar over updates (or epochs), for standard error."""
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=initial, disable=not visible, unit="update", mininterval=1.0, dynamic_ncols=True)
+    return tqdm(total=total, initial=initial, disable=not visible, unit=unit, mininterval=1.0, dynamic_ncols=True)
