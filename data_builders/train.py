@@ -2,6 +2,7 @@
 train`.
 
     python -m data_builders.train yaml/lmsearcher_raw.yaml max_steps=100
+    python -m data_builders.train yaml/lmsearcher_raw.yaml minutes=30      # the learning rate falls to 0 by the clock
     torchrun --nproc_per_node 2 -m data_builders.train yaml/lmsearcher_raw.yaml
 
 In the format `stamped` one token in 2 d + 2 is an answer, and the head has 3,386 rows: logits of all tokens would cost
@@ -12,7 +13,13 @@ reach it. The loss and its gradients are the same (tests/test_raw.py).
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from collections.abc import Callable
 from typing import Any
+
+from search.errors import UserError, cli
 
 IGNORED = -100
 
@@ -43,17 +50,57 @@ def only_answers(model: Any) -> None:
     model.get_output_embeddings().register_forward_pre_hook(head)
 
 
-def main() -> None:
-    """The command line: the arguments are LLaMA-Factory's."""
+class Clock:
+    """A learning rate that falls by the clock: from what the recipe's schedule says to 0 in so many minutes, then stop.
+
+    For machines whose speed is not known beforehand: the decay, which brings the last points, is whole in any case.
+    """
+
+    def __init__(self, minutes: float, now: Callable[[], float] = time.monotonic):
+        self.seconds, self.now, self.start = 60 * minutes, now, now()
+
+    def left(self) -> float:
+        """Share of the time that is left, 1 to 0."""
+        return max(0.0, 1.0 - (self.now() - self.start) / self.seconds)
+
+
+def minutes_of(words: list[str]) -> tuple[float | None, list[str]]:
+    """The number in `minutes=30` and the other arguments; UserError when it is none."""
+    given = [word for word in words if word.startswith("minutes=")]
+    rest = [word for word in words if word not in given]
+    try:
+        minutes = float(given[-1].partition("=")[2]) if given else None
+    except ValueError:
+        minutes = 0.0
+    if minutes is not None and not 0 < minutes < 1e6:
+        raise UserError(f"{given[-1]} was given - minutes of training are a number above 0 - write minutes=30")
+    return minutes, rest
+
+
+def main() -> int:
+    """The command line: the arguments are LLaMA-Factory's, and minutes."""
+    minutes, sys.argv[1:] = minutes_of(sys.argv[1:])
+    if minutes and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("minutes was given to several processes - their clocks would part them - give max_steps")
     from llamafactory.train.tuner import run_exp
     from transformers import TrainerCallback
 
-    class OnlyAnswers(TrainerCallback):
+    class Savings(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             only_answers(model)
+            self.clock = Clock(minutes) if minutes else None
 
-    run_exp(callbacks=[OnlyAnswers()])
+        def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **more: Any) -> None:
+            if self.clock:
+                for group in optimizer.param_groups:
+                    group["lr"] *= self.clock.left()  # the recipe's schedule sets it anew after each step
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            control.should_training_stop |= self.clock is not None and self.clock.left() <= 0
+
+    run_exp(callbacks=[Savings()])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)
