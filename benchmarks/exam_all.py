@@ -33,7 +33,7 @@ from search.spaces import Decision, Seen, Space
 
 REFERENCE = "surrogate"
 ALWAYS = (REFERENCE, "knn")
-ANSWERING = ("random", "surrogate", "knn", "gp", "views", "nano")  # the same answer to the same question, here and now
+ANSWERING = ("random", "surrogate", "knn", "gp", "views", "nano", "raw")  # the same answer to the same question
 Marks = dict[str, dict[str, list[float]]]
 
 
