@@ -64,7 +64,7 @@ def guessed(ranker: RawRanker, history: Sequence[Seen]) -> float:
     ids = np.concatenate([[BOS], names.entries(codes[kept], bins[kept]).reshape(-1)])
     ends = np.arange(1 + width // 2 - 1, len(ids), width)
     with torch.inference_mode():
-        logits = ranker._readers[0].model(input_ids=torch.from_numpy(ids)[None], logits_to_keep=torch.from_numpy(ends))
+        logits = ranker._model(input_ids=torch.from_numpy(ids)[None], logits_to_keep=torch.from_numpy(ends))
     mean = logits.logits[0, :, FIRST_VALUE:FIRST_CODE].double().softmax(-1).numpy() @ bin_scores()
     mean, true = mean[len(mean) // 2 :], bin_scores()[bins[kept]][len(mean) // 2 :]
     return float(np.corrcoef(mean, true)[0, 1]) if min(np.std(mean), np.std(true)) > 1e-9 and len(mean) > 2 else 0.0

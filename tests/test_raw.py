@@ -19,7 +19,7 @@ from data_builders.raw_model import write_start
 from data_builders.train import IGNORED, only_answers
 from search.prompts.stamp import write_stamp
 from search.prompts.stamped import BOS, FIRST_CODE, FIRST_VALUE, arrays, naming, steady_bins
-from search.rankers.raw import RawRanker, fitting, load, reading
+from search.rankers.raw import RawRanker, dealt, load, reading
 
 SPACE = Space.of_sizes([4, 4, 4, 3, 3])
 
@@ -110,13 +110,17 @@ def test_spaces_beyond_the_words_and_long_histories_are_read(start: Path, sizes:
     codes = space.to_codes(np.unique(space.sample(rng, 400), axis=0))
     history = [Seen(c, float(rng.normal())) for c in codes[:200]]
     ranking = RawRanker(start, "mean", 1).rank(history, codes[200:205])
-    assert ranking.tokens < 2048 + 5 * 17 and np.isfinite(ranking.scores).all()
+    assert ranking.tokens < 4 * (2048 + 5 * 17) and np.isfinite(ranking.scores).all()
 
 
-def test_a_long_history_keeps_its_latest_entries_and_drops_many_at_once():
-    shown = [fitting(n, 10, 200) for n in range(1, 60)]
-    assert all(len(s) <= 20 and s[-1] == n - 1 for n, s in enumerate(shown, 1))
-    assert len({int(s[0]) for s in shown}) < 10
+def test_a_long_history_is_dealt_out_and_only_grows_at_its_end():
+    for n in range(1, 300):
+        parts = dealt(n, 10, 200)
+        together = np.sort(np.concatenate(parts))
+        assert all(len(p) <= 20 and np.all(np.diff(p) > 0) for p in parts) and together[-1] == n - 1
+        assert len(set(together.tolist())) == len(together) and (n > 80 or len(together) == n)
+    starts = {tuple(int(p[0]) for p in dealt(n, 10, 200)) for n in range(81, 200)}
+    assert len(starts) < 30
 
 
 def test_the_two_readings():

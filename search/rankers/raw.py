@@ -3,7 +3,7 @@ value will be.
 
     raw                    the model in models/raw; a search reads `blend`, an exam (one pick, nothing after it) `mean`
     raw:saves/mine         another model folder; raw:saves/mine#mean  with another reading
-    raw:?names=4           averaged over so many namings of decisions and options (default 2)
+    raw:?names=4           averaged over so many namings of decisions and options (default 1)
 
 mean     expected value of the candidate, in normal scores of the history
 blend    log of the chance to reach the bin of the best entry, plus 0.3 of the mean
@@ -34,7 +34,8 @@ from search.threads import wait_asleep
 FOLDER = SHIPPED / "raw"
 MODES = ("mean", "blend")
 DEFAULTS = {"search": "blend", "pick": "mean"}
-NAMES = 2
+NAMES = 1
+PARTS = 4  # readings that a long history is dealt out to
 CONTEXT = 2048  # tokens: the longest rows in training; beyond them the model does not read on
 LEAST_CHANCE, MEAN_SHARE = 0.01, 0.3
 TOGETHER = 64  # questions in one pass: their attention mask grows with the square
@@ -64,7 +65,8 @@ class RawRanker(Ranker):
                 f"{folder} holds no model - the raw ranker needs a trained folder - train yaml/lmsearcher_raw.yaml"
             )
         agreed_format("stamped", [self.folder])
-        self._readers: list[Reader] = []
+        self._model: Any = None
+        self._readers: dict[tuple[int, int], Reader] = {}
         wait_asleep()
 
     @classmethod
@@ -90,33 +92,37 @@ class RawRanker(Ranker):
         codes: uint8 (n, d) with value bins int64 (n,).
         new: uint8 (m, d).
         """
-        if not self._readers:
-            self._readers = [Reader(load(self.folder)) for _ in range(1)]
-            self._readers += [Reader(self._readers[0].model) for _ in range(self.names - 1)]
-        odds, tokens = np.zeros((len(new), BINS)), 0
-        for seed, reader in enumerate(self._readers):
+        if self._model is None:
+            self._model = load(self.folder)
+        odds, tokens, asked = np.zeros((len(new), BINS)), 0, 0
+        for seed in range(self.names):
             names = naming(codes, bins, new, seed)
             questions = names.questions(new)
-            kept = fitting(len(codes), 2 * questions.shape[1], self.context - questions.shape[1] - 1)
-            told = names.entries(codes[kept], bins[kept]).reshape(-1)
-            found, computed = reader.read([BOS, *told.tolist()], questions)
-            odds += found / len(self._readers)
-            tokens += computed
-        return odds, tokens
+            for part, kept in enumerate(
+                dealt(len(codes), 2 * questions.shape[1], self.context - questions.shape[1] - 1)
+            ):
+                reader = self._readers.setdefault((seed, part), Reader(self._model))
+                told = names.entries(codes[kept], bins[kept]).reshape(-1)
+                found, computed = reader.read([BOS, *told.tolist()], questions)
+                odds, tokens, asked = odds + found, tokens + computed, asked + 1
+        return odds / asked, tokens
 
     def close(self) -> None:
-        self._readers = []
+        self._model, self._readers = None, {}
 
 
-def fitting(entries: int, width: int, room: int) -> np.ndarray:
-    """Which entries are shown when `room` tokens are left, `width` each: the latest, in steps of a quarter of what
-    fits, so that the beginning stays the same for many steps; int64 indices in told order.
+def dealt(entries: int, width: int, room: int) -> list[np.ndarray]:
+    """Which entries are read together when `room` tokens are left, `width` each: int64 indices in told order, a list a
+    reading.
+
+    A history that is too long is dealt out like cards, so that each reading sees the whole search thinned out, and
+    only appends from step to step; beyond PARTS readings the oldest entries are dropped, many at once.
     """
     most = max(1, room // width)
-    if entries <= most:
-        return np.arange(entries)
+    parts = min(max(1, -(-entries // most)), PARTS)
+    out = [np.arange(part, entries, parts) for part in range(parts)]
     step = max(1, most // 4)
-    return np.arange(-(-(entries - most) // step) * step, entries)
+    return [kept[max(0, -(-(len(kept) - most) // step) * step) :] for kept in out]
 
 
 def reading(odds: np.ndarray, bins: np.ndarray, mode: str) -> np.ndarray:
