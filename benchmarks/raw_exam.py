@@ -32,7 +32,7 @@ from search.files import sha256, write_atomic
 from search.prompts.evidence import gather
 from search.prompts.nano import arrays
 from search.prompts.stamped import BOS, FIRST_CODE, FIRST_VALUE, bin_scores, naming, steady_bins
-from search.rankers import Context, make_ranker
+from search.rankers import HISTORY_CONTROLS, Context, make_ranker
 from search.rankers.control import HistoryControl
 from search.rankers.raw import FOLDER, RawRanker
 from search.reports.curves import bootstrap
@@ -44,6 +44,7 @@ CASES = (  # one of each benchmark; `--case all` for every table
 ).split()
 COLUMNS = ("ridge", "knn", "views", "raw", "shuffled", "negated", "tenth", "half", "skilled")
 LEAST_TRUST = 0.05
+CONTROLLED = (20, 50)  # lengths at which the history is also shuffled and negated
 
 
 def percentile(values: np.ndarray, scores: np.ndarray) -> float:
@@ -71,7 +72,7 @@ def guessed(ranker: RawRanker, history: Sequence[Seen]) -> float:
 
 
 def marks(ranker: RawRanker, others: dict[str, Any], question: Any) -> list[float]:
-    """The percentile of each column's pick."""
+    """The percentile of each column's pick; nan for a ranker that was not asked."""
     history, candidates, truth = question
     evidence = gather(*arrays(history, candidates))
     views, raw = evidence.mean, np.array(ranker.rank(history, candidates).scores)
@@ -81,7 +82,7 @@ def marks(ranker: RawRanker, others: dict[str, Any], question: Any) -> list[floa
     scores |= {"views": views.mean(axis=1), "raw": raw}
     scores |= {"tenth": views.sum(axis=1) + raw, "half": views.mean(axis=1) + raw}
     scores["skilled"] = np.column_stack([views, raw]) @ trust
-    return [percentile(truth, scores[name]) for name in COLUMNS]
+    return [percentile(truth, scores[name]) if name in scores else float("nan") for name in COLUMNS]
 
 
 def examine(
@@ -94,38 +95,43 @@ def examine(
     others = {
         "ridge": make_ranker("surrogate", context),
         "knn": make_ranker("knn", context),
-        "shuffled": HistoryControl(RawRanker(model, "mean"), "shuffled", seed),
-        "negated": HistoryControl(RawRanker(model, "mean"), "negated", seed),
     }
+    lies = {kind: HistoryControl(RawRanker(model, "mean"), kind, seed) for kind in HISTORY_CONTROLS}
     out = {}
     for length in lengths:
         try:
             asked = questions(task, length, repeats, seed=seed)
         except UserError:
             continue
-        out[str(length)] = [np.round(marks(ranker, others, q), 6).tolist() for q in asked]
+        also = others | (lies if length in CONTROLLED else {})
+        out[str(length)] = [np.round(marks(ranker, also, q), 6).tolist() for q in asked]
     return case, out
 
 
+def interval(x: np.ndarray) -> list[float]:
+    """Mean with a 95 % interval that resamples tables."""
+    found = bootstrap(x.tolist())
+    return [round(v, 4) for v in (found.mean, found.low, found.high)]
+
+
 def table(found: dict[str, dict[str, list[list[float]]]], lengths: Sequence[int]) -> tuple[str, dict[str, Any]]:
-    """Markdown and figures: means over tables with intervals that resample tables, and every table."""
+    """Markdown and figures: means over tables, differences to ridge and to the views, and every table."""
     parts, figures = [], {}
     for n in map(str, lengths):
-        rows = {case: np.array(marks[n]) for case, marks in found.items() if n in marks}
+        rows = {case: np.array(marks[n]).mean(axis=0) for case, marks in found.items() if n in marks}
         if not rows:
             continue
-        own = np.array([r.mean(axis=0) for r in rows.values()])
-        means = {c: bootstrap(own[:, i].tolist()) for i, c in enumerate(COLUMNS)}
-        figures[n] = {c: [round(x, 4) for x in (m.mean, m.low, m.high)] for c, m in means.items()}
+        own = {c: np.array([r[i] for r in rows.values()]) for i, c in enumerate(COLUMNS)}
+        own = {c: x for c, x in own.items() if not np.isnan(x).any()}
+        figures[n] = {c: interval(x) for c, x in own.items()}
         for c in ("raw", "tenth", "half", "skilled"):
-            for rival in ("ridge", "views"):
-                gap = own[:, COLUMNS.index(c)] - own[:, COLUMNS.index(rival)]
-                interval = bootstrap(gap.tolist())
-                figures[n][f"{c} - {rival}"] = [round(x, 4) for x in (interval.mean, interval.low, interval.high)]
+            figures[n] |= {f"{c} - {rival}": interval(own[c] - own[rival]) for rival in ("ridge", "views")}
+        figures[n] |= {f"raw - {lie}": interval(own["raw"] - own[lie]) for lie in HISTORY_CONTROLS if lie in own}
         lines = [f"**History {n}**, mean percentile of the pick (chance 0.5), {len(rows)} tables\n"]
-        lines += ["| table | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-        lines.append("| **mean** | " + " | ".join(f"**{means[c].mean:.3f}**" for c in COLUMNS) + " |")
-        lines += [f"| {case} | " + " | ".join(f"{x:.3f}" for x in r.mean(axis=0)) + " |" for case, r in rows.items()]
+        lines += ["| table | " + " | ".join(own) + " |", "|---" * (len(own) + 1) + "|"]
+        lines.append("| **mean** | " + " | ".join(f"**{x.mean():.3f}**" for x in own.values()) + " |")
+        for i, case in enumerate(rows):
+            lines.append(f"| {case} | " + " | ".join(f"{x[i]:.3f}" for x in own.values()) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n", figures
 
@@ -163,7 +169,7 @@ def main() -> int:
     write_atomic(args.out / "raw_exam.md", f"{about} Model {weights}.\n\n{text}")
     print(write_atomic(args.out / "raw_exam.json", json.dumps({"about": about, "model": weights, **figures}, indent=1)))
     for n, row in figures.items():
-        print(n, {c: row[c][0] for c in COLUMNS})
+        print(n, {c: x[0] for c, x in row.items()})
     return 0
 
 

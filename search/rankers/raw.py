@@ -36,7 +36,7 @@ MODES = ("mean", "blend")
 DEFAULTS = {"search": "blend", "pick": "mean"}
 NAMES = 1
 PARTS = 4  # readings that a long history is dealt out to
-CONTEXT = 2048  # tokens: the longest rows in training; beyond them the model does not read on
+CONTEXT = 768  # tokens: the longest rows in training; the model does not read on beyond them
 LEAST_CHANCE, MEAN_SHARE = 0.01, 0.3
 TOGETHER = 64  # questions in one pass: their attention mask grows with the square
 
