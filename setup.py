@@ -15,7 +15,6 @@ SHIPPED = (  # models by name: the folder may also hold downloads and trained we
     "data/sample_*.jsonl",
     "models/nano/*",
     "models/nano_answer/*",
-    "models/raw/*",
     "models/tiny/*",
     "yaml/*",
     "recipes/**/*",
