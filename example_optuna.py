@@ -1,6 +1,6 @@
 """LMSearcherSampler is just another Optuna sampler: `python example_optuna.py`
 
-Any study with categorical, integer or stepped float parameters can use it, with any storage, in `optimize` or ask/tell.
+Any study can use it, with any storage, in `optimize` or ask/tell; floats, logarithms and parameters inside an `if` too.
 """
 
 import optuna

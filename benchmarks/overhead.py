@@ -19,7 +19,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.optuna_tools import distributions
+from search.optuna_tools import layout
 from search.spaces import Space
 from search.studies.folder import Rows
 from search.studies.study import Study
@@ -39,7 +39,7 @@ def plain_optuna(space: Space, folder: Path) -> None:
     """Ask and tell on Optuna's journal file."""
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
     study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
-    parameters = distributions(space)
+    parameters = layout(space).distributions
     for _ in range(TRIALS):
         study.tell(study.ask(parameters), 0.0)
 

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from search.samplers import LMSearcherSampler as LMSearcherSampler
     from search.samplers import LocalSearchSampler as LocalSearchSampler
     from search.samplers import RegularizedEvolutionSampler as RegularizedEvolutionSampler
+    from search.spaces import Choice as Choice
     from search.spaces import Decision as Decision
+    from search.spaces import Integer as Integer
+    from search.spaces import Real as Real
     from search.spaces import Seen as Seen
     from search.spaces import Space as Space
+    from search.spaces.configspace import from_configspace as from_configspace
+    from search.studies.minimize import SearchStopped as SearchStopped
+    from search.studies.minimize import maximize as maximize
+    from search.studies.minimize import minimize as minimize
     from search.studies.study import Study as Study
-    from search.studies.study import maximize as maximize
-    from search.studies.study import minimize as minimize
     from search.tasks.base import Result as Result
     from search.tasks.base import Task as Task
     from search.tasks.tabular import TableTask as TableTask
@@ -27,11 +32,16 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "Space": "search.spaces",
     "Decision": "search.spaces",
+    "Real": "search.spaces",
+    "Integer": "search.spaces",
+    "Choice": "search.spaces",
+    "from_configspace": "search.spaces.configspace",
     "Seen": "search.spaces",
     "UserError": "search.errors",
     "Study": "search.studies.study",
-    "minimize": "search.studies.study",
-    "maximize": "search.studies.study",
+    "minimize": "search.studies.minimize",
+    "maximize": "search.studies.minimize",
+    "SearchStopped": "search.studies.minimize",
     "Result": "search.tasks.base",
     "Task": "search.tasks.base",
     "TableTask": "search.tasks.tabular",

@@ -86,9 +86,10 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
 def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, folder: Path) -> int:
     """One study from where it stands to its budget, its files and its final block; returns the exit code."""
     from search.cli.assemble import build_study, running
-    from search.cli.console import Bar, final_block
+    from search.cli.console import final_block
     from search.cli.workers import run_workers
     from search.studies.folder import JOURNAL, Rows, finish, summary
+    from search.studies.progress import Bar
     from search.studies.rescue import reconcile
 
     home = folder / f"seed-{seed}"

@@ -10,11 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from search import Study
 from search.errors import UserError
 from search.spaces import Decision, Space
 from search.tables import Table, load_table
 from search.tables.base import natural_direction
+from search.tables.cache import _from_bytes, _to_bytes
 from search.tables.columns import raw_code, read_table
+from search.tasks.tabular import TableTask
 
 
 def write(tmp_path, text, name="t.csv"):
@@ -113,7 +116,7 @@ def test_parquet_without_pyarrow_is_a_sentence(tmp_path, monkeypatch):
         ("depth,acc\n1,1\n", {"decisions": ["dept"]}, "did you mean depth"),
         ("depth,acc\n1,1\n,2\n", {"decisions": ["depth"]}, "row 3 of t.csv has no value in decision column 'depth'"),
         (
-            "x,acc\n" + "".join(f"{i},1\n" for i in range(37)),
+            "x,acc\n" + "".join(f"w{i},1\n" for i in range(37)),
             {"decisions": ["x"]},
             "'x' of t.csv has 37 different values - a decision has at most 36",
         ),
@@ -232,3 +235,19 @@ def test_large_tables_come_back_from_the_cache_alike(shared_table):
     first, again = read_table(path), read_table(path)
     assert (first.codes == again.codes).all() and first.space.to_dict() == again.space.to_dict()
     assert all(np.array_equal(first.metrics[m], again.metrics[m], equal_nan=True) for m in first.metrics)
+
+
+def test_a_long_column_of_numbers_is_a_ladder_and_the_search_uses_its_order(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = [(lr, depth) for lr in np.geomspace(1e-5, 1e-1, 50) for depth in (1, 2, 3)]
+    lines = [f"{lr:.6g},{depth},{(np.log10(lr) + 3) ** 2 + (depth - 2) ** 2}" for lr, depth in rows]
+    path.write_text("lr,depth,loss\n" + "\n".join(lines) + "\n")
+    table = read_table(path, decisions=["lr", "depth"])
+    assert [len(d.options) for d in table.space.decisions] == [2, 36, 3] and len(table) == 150
+    assert table.space.decode(table.space.to_codes(table.codes)[7]) == {"lr": float(f"{rows[7][0]:.6g}"), "depth": 2}
+    task = TableTask(table, "loss", "minimize")
+    study = Study(table.space, direction="minimize", feasible=task.feasible)
+    study.run(task.evaluate, 25)
+    assert study.best.value < 0.02
+    copy = _from_bytes(_to_bytes(table), None)
+    assert copy.space.to_dict() == table.space.to_dict() and (copy.codes == table.codes).all()

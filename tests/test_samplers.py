@@ -4,18 +4,30 @@ reload.
 
 from __future__ import annotations
 
+import math
 import runpy
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search import Decision, LMSearcherSampler, LocalSearchSampler, RegularizedEvolutionSampler, Space, Study
-from search.optuna_tools import code_of, distributions
-from search.samplers import options_of
+from search import (
+    Decision,
+    Integer,
+    LMSearcherSampler,
+    LocalSearchSampler,
+    Real,
+    RegularizedEvolutionSampler,
+    Space,
+    Study,
+)
+from search.optuna_tools import layout
+from search.samplers.axes import axes_of, options_of
+from search.samplers.union import joined, rules_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPACE = Space.of_sizes([4] * 5)
@@ -86,8 +98,8 @@ def test_the_sampler_and_our_own_loop_search_alike(name):
     study = optuna.create_study(direction="maximize", sampler=sampler)
     codes = []
     for _ in range(30):
-        trial = study.ask(distributions(SPACE))
-        codes.append(code_of(SPACE, trial.params))
+        trial = study.ask(layout(SPACE).distributions)
+        codes.append(layout(SPACE).code(trial.params))
         study.tell(trial, value(codes[-1]))
     own = Study(SPACE, sampler=name, ranker="surrogate", seed=4)
     own.run(value, 30)
@@ -137,6 +149,121 @@ def test_a_space_with_options_that_optuna_can_store_and_with_others():
 )
 def test_which_parameters_can_be_listed(distribution, options):
     assert options_of(distribution) == options
+
+
+def lora(trial: optuna.Trial) -> float:
+    """Lower is better; optimum 0 at lr 3e-4, rank 32, adam."""
+    loss = (math.log10(trial.suggest_float("lr", 1e-6, 1e-1, log=True)) + 3.5) ** 2
+    loss += 0.1 * (math.log2(trial.suggest_int("rank", 2, 256, log=True)) - 5) ** 2
+    if trial.suggest_categorical("optimizer", ("adam", "sgd")) == "sgd":
+        return loss + 0.2 + (trial.suggest_float("momentum", 0.0, 0.99) - 0.9) ** 2
+    return loss + (trial.suggest_float("beta", 0.5, 0.999) - 0.95) ** 2
+
+
+@pytest.mark.filterwarnings("error:parameter")
+def test_floats_logarithms_and_what_is_inside_an_if_are_searched_together():
+    study = optuna.create_study(sampler=LMSearcherSampler(seed=0))
+    study.optimize(lora, n_trials=40)
+    uniform = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    uniform.optimize(lora, n_trials=40)
+    assert study.best_value < 0.1 < uniform.best_value
+    later = [t for t in study.trials[15:] if t.params["optimizer"] == "sgd"]
+    assert all("beta" not in t.params for t in later) and len(later) < 20
+
+
+def test_a_reloaded_study_of_floats_goes_on_as_if_never_stopped(tmp_path):
+    whole = optuna.create_study(sampler=LMSearcherSampler(seed=2))
+    whole.optimize(lora, n_trials=16)
+    for n in (5, 7, 4):
+        storage = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+        sampler = LMSearcherSampler(seed=2)
+        study = optuna.create_study(study_name="s", storage=storage, load_if_exists=True, sampler=sampler)
+        study.optimize(lora, n_trials=n)
+    assert [t.params for t in study.trials] == [t.params for t in whole.trials]
+
+
+def told(*params: dict) -> list[optuna.trial.FrozenTrial]:
+    known = {"kind": CategoricalDistribution(("a", "b")), "x": FloatDistribution(0.0, 1.0), "n": IntDistribution(1, 90)}
+    known["y"] = FloatDistribution(0.0, 1.0)
+    return [
+        optuna.trial.create_trial(params=p, distributions={k: known[k] for k in p}, value=float(i))
+        for i, p in enumerate(params)
+    ]
+
+
+def test_rules_say_when_a_parameter_is_asked_for_and_what_no_rule_explains_is_left_out():
+    trials = told(
+        {"kind": "a", "n": 5, "x": 0.1}, {"kind": "b", "n": 60}, {"kind": "a", "n": 70, "x": 0.3}, {"kind": "b", "n": 8}
+    )
+    known = joined(trials)
+    axes = {a.name: a for a in axes_of(known)}
+    rules = rules_of(axes, known, trials)
+    assert rules["kind"] is None and rules["n"] is None
+    assert rules["x"]({"kind": "a", "n": 1}) and not rules["x"]({"kind": "b", "n": 1})
+    trials += told({"kind": "a", "n": 5})
+    assert "x" not in rules_of(axes, known, trials)
+    by_number = told(
+        {"kind": "a", "n": 5}, {"kind": "a", "n": 60, "x": 0.5}, {"kind": "a", "n": 9}, {"kind": "a", "n": 80, "x": 1.0}
+    )
+    rule = rules_of(axes, joined(by_number), by_number)["x"]
+    assert rule({"n": 75}) and not rule({"n": 12})
+
+
+def test_a_parameter_that_cannot_be_searched_with_the_others_is_named_once():
+    def objective(trial: optuna.Trial) -> float:
+        total = trial.suggest_float("x", 0.0, 1.0)
+        return total + trial.suggest_float("moody", 0.0, 1.0) if trial.number % 2 else total
+
+    study = optuna.create_study(sampler=LMSearcherSampler(seed=0, independent_sampler=optuna.samplers.RandomSampler(0)))
+    with pytest.warns(UserWarning, match="parameter 'moody' is drawn by RandomSampler on its own") as caught:
+        study.optimize(objective, n_trials=12)
+    assert sum("on its own" in str(w.message) for w in caught) == 1
+
+
+def test_constraints_steer_the_search_and_are_kept_where_optuna_reads_them():
+    def objective(trial: optuna.Trial) -> float:
+        x, y = trial.suggest_float("x", 0.0, 1.0), trial.suggest_float("y", 0.0, 1.0)
+        trial.set_user_attr("cost", x + y - 0.6)
+        return x + 2 * y
+
+    sampler = LMSearcherSampler(seed=0, constraints_func=lambda t: (t.user_attrs["cost"],))
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=40)
+    late = study.trials[20:]
+    assert study.best_trial.user_attrs["cost"] <= 0 and study.best_value > 1.0
+    assert sum(t.user_attrs["cost"] <= 0.1 for t in late) > len(late) / 2
+
+
+def test_several_objectives_find_a_front_that_covers_more_than_random_search():
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        x, y = trial.suggest_float("x", 0.0, 1.0), trial.suggest_float("y", 0.0, 1.0)
+        z = trial.suggest_float("z", 1e-4, 1.0, log=True)
+        far = 1 + 2 * y + 0.3 * (math.log10(z) + 2) ** 2
+        return x, far * (1 - math.sqrt(x / far))
+
+    def covered(sampler: optuna.samplers.BaseSampler) -> float:
+        study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+        study.optimize(objective, n_trials=40)
+        front = np.array(sorted(t.values for t in study.best_trials))
+        right = np.append(front[1:, 0], 2.0)
+        return float(((right - front[:, 0]) * np.maximum(4.0 - front[:, 1], 0)).sum())
+
+    assert covered(LMSearcherSampler(seed=0)) > covered(optuna.samplers.RandomSampler(seed=0)) + 0.2
+
+
+def test_a_space_with_ranges_given_beforehand_is_stored_as_ranges():
+    space = Space([Real("lr", 1e-5, 1e-1, log=True), Integer("width", 16, 1024), Decision("act", ("relu", "gelu"))])
+    study = optuna.create_study(sampler=LMSearcherSampler(space, seed=0))
+    for _ in range(8):
+        trial = study.ask()
+        lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+        width, act = trial.suggest_int("width", 16, 1024), trial.suggest_categorical("act", ("relu", "gelu"))
+        assert space.decode(space.encode({"lr": lr, "width": width, "act": act})) == {
+            "lr": lr,
+            "width": width,
+            "act": act,
+        }
+        study.tell(trial, abs(math.log10(lr) + 3) + width / 1000)
 
 
 def test_the_example_in_the_readme_comes_close_to_the_optimum(capsys):

@@ -12,9 +12,10 @@ from typing import Any
 
 from search.cli.assemble import Rankers, build_study, build_task, running
 from search.errors import UserError
+from search.studies.ending import Ending
 from search.studies.evaluate import Outcome, said
 from search.studies.processes import die_with, exit_text, process_context
-from search.studies.study import Ending, Study
+from search.studies.study import Study
 
 POLL_SECONDS = 0.1  # between two looks at the workers; the progress bar moves no faster
 

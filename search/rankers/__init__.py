@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from search.errors import UserError
 from search.files import shipped
 from search.rankers.base import Context, Ranker, Ranking
 from search.registry import resolve
+
+if TYPE_CHECKING:
+    from search.spaces import Space
 
 SHIPPED = shipped() / "models"  # where the models lie that come with the project
 
@@ -18,6 +22,7 @@ RANKERS = {
     "knn": "search.rankers.surrogate:NeighbourRanker",
     "gp": "search.rankers.surrogate:GPRanker",
     "views": "search.rankers.views:ViewsRanker",
+    "smooth": "search.rankers.smooth:SmoothRanker",
     "nano": "search.rankers.nano:NanoRanker",
     "raw": "search.rankers.raw:RawRanker",
     "chat": "search.rankers.chat:ChatRanker",
@@ -48,8 +53,13 @@ def usable(role: str) -> list[str]:
     return [name for name in RANKERS if getattr(ranker_class(name), role)]
 
 
-def default_ranker() -> str:
-    """The shipped nano model where it is present and torch is installed, else the ridge surrogate."""
+def default_ranker(space: Space | None = None) -> str:
+    """The shipped nano model where it is present and torch is installed, else the ridge surrogate.
+
+    In a space with ladders (continuous, logarithmic, long ranges): the evidence by itself, which is better there.
+    """
+    if space is not None and space.geometry is not None:
+        return "smooth"
     there = (SHIPPED / "nano" / "config.json").exists() and find_spec("torch") and find_spec("transformers")
     return "nano" if there else "surrogate"
 

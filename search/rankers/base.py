@@ -67,6 +67,7 @@ class Ranker:
     control: it may run beside a search as NAME-ranker.
     stands_in: it may answer for a language model that could not.
     writes: it proposes codes of its own (see `compose`) instead of choosing among candidates.
+    many: hundreds of candidates cost it little more than ten.
     """
 
     name: str = ""
@@ -80,6 +81,7 @@ class Ranker:
     control: ClassVar[bool] = False
     stands_in: ClassVar[bool] = False
     writes: bool = False
+    many: ClassVar[bool] = False
 
     @classmethod
     def build(cls, argument: str, context: Context) -> Ranker:
@@ -98,6 +100,10 @@ class Ranker:
         none.
         """
         raise TypeError(f"{type(self).__name__} must define compose(history, allowed)")
+
+    def at(self, space: Space) -> Ranker:
+        """The same ranker on another space (that of an Optuna study may change); it shares what is loaded."""
+        return self
 
     def close(self) -> None:
         """Free what the ranker holds (models, connections)."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,15 @@ import numpy as np
 
 from search.errors import UserError, did_you_mean
 from search.files import find
-from search.prompts.evidence import FEW, MOST, Evidence, gather, normal_scores, shown
+from search.prompts.evidence import FEW, MOST, Evidence, normal_scores, shown
 from search.prompts.mixture import acquire
-from search.prompts.nano import NANO, SHIFTS, VALUE_BINS, arrays, bin_centres, code_text, promise, value_lines
+from search.prompts.nano import NANO, SHIFTS, VALUE_BINS, bin_centres, code_text, promise, value_lines
+from search.prompts.places import evidence_of
 from search.prompts.stamp import require_format
 from search.rankers import SHIPPED
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import split_options
-from search.spaces import Seen
+from search.spaces import Seen, Space
 from search.threads import wait_asleep
 
 FOLDER = SHIPPED / "nano"
@@ -54,14 +56,20 @@ class NanoRanker(Ranker):
     prompt = "nano_value"
     formats = ("nano", "nano_value")
 
-    def __init__(self, folder: str | Path = FOLDER, mode: str = DEFAULTS["search"], most: int = MOST):
+    def __init__(
+        self,
+        folder: str | Path = FOLDER,
+        mode: str = DEFAULTS["search"],
+        most: int = MOST,
+        space: Space | None = None,
+    ):
         if mode not in MODES:
             raise did_you_mean("reading of ranker nano", mode, MODES)
         if most < FEW:
             raise UserError(
                 f"shown={most} was given - at least {FEW} entries of the history must be read - {MOST} is the default"
             )
-        self.folder, self.mode, self.most = Path(folder), mode, most
+        self.folder, self.mode, self.most, self.space = Path(folder), mode, most, space
         self.answer_folder = ANSWERS if self.folder == FOLDER else self.folder
         self._models: dict[Path, tuple[Any, Any]] = {}
         require_format(
@@ -76,14 +84,19 @@ class NanoRanker(Ranker):
         target, options = split_options(argument, {"shown": MOST})
         head, _, mode = target.partition("#")
         if head in MODES:
-            return cls(FOLDER, head, options["shown"])
+            return cls(FOLDER, head, options["shown"], context.space)
         if head and not (Path(head).is_dir() or "/" in head):
             raise did_you_mean("reading of ranker nano", head, MODES)
-        return cls(find(head) if head else FOLDER, mode or DEFAULTS[context.goal], options["shown"])
+        return cls(find(head) if head else FOLDER, mode or DEFAULTS[context.goal], options["shown"], context.space)
+
+    def at(self, space: Space) -> NanoRanker:
+        other = copy(self)
+        other.space = space
+        return other
 
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         start = time.perf_counter()
-        evidence = gather(*arrays(history, candidates), self.most)
+        evidence = evidence_of(history, candidates, self.most, self.space)
         if self.mode == "answer":
             scores, tokens = self.answers(evidence, candidates)
         else:

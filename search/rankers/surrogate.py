@@ -27,6 +27,7 @@ class SurrogateRanker(Ranker):
     Deterministic; ties go to the earlier candidate.
     """
 
+    many = True
     modes: tuple[str, ...] = ()
     target = "blend"
 
@@ -39,6 +40,9 @@ class SurrogateRanker(Ranker):
         if argument and argument not in cls.modes:
             raise did_you_mean(f"mode of ranker {cls.name}", argument, cls.modes)
         return cls(context.space, argument or None)
+
+    def at(self, space: Space) -> SurrogateRanker:
+        return type(self)(space, self.mode)
 
     def predict(self, codes: np.ndarray, targets: np.ndarray, new: np.ndarray) -> surrogates.Prediction:
         """Predict `new` uint8 (m, d) from `codes` uint8 (n, d) and their targets float64 (n,), n >= 2 and not

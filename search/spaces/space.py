@@ -9,7 +9,7 @@ In bulk, codes are uint8 arrays of shape (n, decisions); strings live at the edg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
@@ -17,8 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from search.errors import UserError
+from search.spaces.decision import DIGITS as DIGITS
+from search.spaces.decision import Decision as Decision
+from search.spaces.geometry import Geometry
+from search.spaces.ranges import Ladder
 
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _DIGIT_BYTES = np.frombuffer(DIGITS.encode(), dtype=np.uint8)
 _INDEX = np.full(256, 255, dtype=np.uint8)
 _INDEX[_DIGIT_BYTES] = np.arange(len(DIGITS), dtype=np.uint8)
@@ -29,28 +32,6 @@ class Seen(NamedTuple):
 
     code: str
     value: float
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One choice of an architecture: a name and its options (1 to 36).
-
-    `active` says, from the decoded architecture, whether the choice has any effect (None: always).
-    """
-
-    name: str
-    options: tuple[Any, ...]
-    active: Callable[[Mapping[str, Any]], bool] | None = field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "options", tuple(self.options))
-        if not 1 <= len(self.options) <= len(DIGITS):
-            raise UserError(
-                f"decision '{self.name}' has {len(self.options)} options - NCode allows 1 to {len(DIGITS)} - split it"
-                " into two decisions"
-            )
-        if len(set(map(repr, self.options))) != len(self.options):
-            raise UserError(f"decision '{self.name}' lists an option twice: {self.options} - options must differ")
 
 
 @dataclass(frozen=True)
@@ -80,22 +61,27 @@ class Mask:
 
 
 class Space:
-    """An ordered list of decisions. Immutable.
+    """An ordered list of decisions, and of ladders (search.spaces.ranges) where one digit is too little. Immutable.
 
+    decisions: one per digit. axes: one per parameter, as given. geometry: near and far, None for plain decisions.
     `canonical` maps a code to the representative of all codes that mean the same architecture; without it,
     digits of inactive decisions become 0. Used to avoid repeats and leaks, never to look up a table.
     """
 
-    def __init__(self, decisions: Iterable[Decision], name: str = "", canonical: Callable[[str], str] | None = None):
-        self.decisions = tuple(decisions)
+    def __init__(
+        self, decisions: Iterable[Decision | Ladder], name: str = "", canonical: Callable[[str], str] | None = None
+    ):
+        self.axes = _checked(decisions)
+        self.decisions: tuple[Decision, ...] = tuple(d for a in self.axes for d in a.digits)
+        self.geometry = None if self.axes == self.decisions else Geometry(self.axes)
         self.name = name
         self._canonical = canonical
         if not self.decisions:
             raise UserError("a search space without decisions was given - at least one is needed")
-        names = [d.name for d in self.decisions]
+        names = [a.name for a in self.axes]
         if len(set(names)) != len(names):
             raise UserError(f"two decisions share a name in {names} - names must differ")
-        self._conditional = any(d.active for d in self.decisions)
+        self._conditional = any(a.active for a in self.axes)
 
     @classmethod
     def of_sizes(cls, sizes: Sequence[int], name: str = "") -> Space:
@@ -136,20 +122,32 @@ class Space:
 
     def decode(self, code: str) -> dict[str, Any]:
         """{decision name: option} of a code."""
-        return {d.name: d.options[DIGITS.index(c)] for c, d in zip(self.check(code), self.decisions)}
+        return {a.name: a.options[level] for a, level in zip(self.axes, self.levels(code))}
 
     def encode(self, arch: Mapping[str, Any]) -> str:
         """The code of {decision name: option}."""
-        digits = []
-        for d in self.decisions:
-            if d.name not in arch:
-                raise UserError(
-                    f"the architecture lacks decision '{d.name}' - it needs {[x.name for x in self.decisions]}"
-                )
-            if arch[d.name] not in d.options:
-                raise UserError(f"decision '{d.name}' was given {arch[d.name]!r} - options are {list(d.options)}")
-            digits.append(DIGITS[d.options.index(arch[d.name])])
-        return "".join(digits)
+        levels = []
+        for a in self.axes:
+            if a.name not in arch:
+                raise UserError(f"the architecture lacks decision '{a.name}' - it needs {[x.name for x in self.axes]}")
+            value = arch[a.name]
+            level = a.level(value) if isinstance(a, Ladder) else a.options.index(value) if value in a.options else None
+            if level is None:
+                raise UserError(f"decision '{a.name}' was given {value!r} - options are {list(a.options)}")
+            levels.append(level)
+        return self.spell(levels)
+
+    def spell(self, levels: Sequence[int]) -> str:
+        """The code of one level (the index of the option) per parameter."""
+        if self.geometry is None:
+            return "".join(DIGITS[level] for level in levels)
+        return self.to_codes(self.geometry.codes(np.array([levels], dtype=np.int64)))[0]
+
+    def levels(self, code: str) -> list[int]:
+        """The level of each parameter of a code: the inverse of spell."""
+        if self.geometry is None:
+            return [DIGITS.index(c) for c in self.check(code)]
+        return [int(level) for level in self.geometry.levels(self.to_array([code]))[0]]
 
     def to_array(self, codes: Sequence[str]) -> np.ndarray:
         """uint8 (n, decisions) of digit strings, checked."""
@@ -175,17 +173,38 @@ class Space:
         """The representative of all codes that mean the same architecture as `code`."""
         if self._canonical is not None:
             return self._canonical(code)
-        if not self._conditional:
+        if self.geometry is None and not self._conditional:
             return code
-        arch = self.decode(code)
-        return "".join(c if d.active is None or d.active(arch) else "0" for c, d in zip(code, self.decisions))
+        arch = self.decode(code) if self._conditional else {}
+        if self.geometry is None:
+            return "".join(c if d.active is None or d.active(arch) else "0" for c, d in zip(code, self.decisions))
+        return self.geometry.fold(code, [a.active is None or bool(a.active(arch)) for a in self.axes])
+
+    def places(self, codes: Sequence[str]) -> np.ndarray:
+        """Where each parameter of each code lies (see Geometry.places), NaN where it has no effect.
+
+        float64 (n, parameters).
+        """
+        places = (self.geometry or Geometry(self.axes)).places(self.to_array(codes))
+        if self._conditional:
+            for row, code in zip(places, codes):
+                arch = self.decode(code)
+                row[[i for i, a in enumerate(self.axes) if a.active is not None and not a.active(arch)]] = np.nan
+        return places
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """n uniform codes, with repeats; uint8 (n, decisions)."""
+        if self.geometry is not None:
+            return self.geometry.sample(rng, n)
         return (rng.random((n, len(self))) * self.cardinalities).astype(np.uint8)
 
-    def mutate(self, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Each row with exactly one digit changed (unchanged if no decision has two options); uint8 (n, decisions)."""
+    def mutate(self, array: np.ndarray, rng: np.random.Generator, told: int = 0) -> np.ndarray:
+        """Each row with exactly one digit changed (unchanged if no decision has two options); uint8 (n, decisions).
+
+        In a space with ladders, see Geometry.mutate. told: how many trials were told; it says how fine steps may be.
+        """
+        if self.geometry is not None:
+            return self.geometry.mutate(array, rng, told)
         free = np.flatnonzero(self.cardinalities > 1)
         out = np.array(array, dtype=np.uint8)
         if len(free) and len(out):
@@ -230,3 +249,15 @@ class Space:
             "name": self.name,
             "decisions": [{"name": d.name, "options": o} for d, o in zip(self.decisions, options)],
         }
+
+
+def _checked(decisions: Any) -> tuple[Decision | Ladder, ...]:
+    """The parameters as a tuple; UserError for anything else than decisions and ladders."""
+    example = "Space([Decision('depth', (2, 4, 6)), Real('lr', 1e-5, 1e-1, log=True)])"
+    if isinstance(decisions, Mapping):
+        raise UserError(f"a space was given a dict - a list of decisions is needed - write {example}")
+    axes = tuple(decisions)
+    for a in axes:
+        if not isinstance(a, (Decision, Ladder)):
+            raise UserError(f"a space was given {a!r} - decisions and ranges are allowed - write {example}")
+    return axes

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class OptunaStrategy(Strategy):
-    """Any Optuna sampler over one categorical parameter per decision.
+    """Any Optuna sampler over the parameters of the space.
 
     asks: how often it is asked for a code that is new.
     """
@@ -32,7 +32,10 @@ class OptunaStrategy(Strategy):
     asks = 20
 
     def __init__(self, setup: Setup):
+        from search.optuna_tools import layout
+
         super().__init__(setup)
+        self._layout = layout(setup.space)
         self._scratch: optuna.Study | None = None
         self._told: list[Seen] = []
 
@@ -43,16 +46,14 @@ class OptunaStrategy(Strategy):
     def suggest(self, history: Sequence[Seen], taken: AbstractSet[str], step: int) -> Suggestion | None:
         from optuna.trial import TrialState
 
-        from search.optuna_tools import code_of, distributions
-
-        space, study = self.setup.space, self._study(history)
+        study = self._study(history)
         for attempt in range(self.asks):
             study.sampler = self.sampler(int(np.random.default_rng([self.setup.seed, step, attempt]).integers(2**31)))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                trial = study.ask(distributions(space))
+                trial = study.ask(self._layout.distributions)
             study.tell(trial, state=TrialState.FAIL)
-            code = code_of(space, trial.params)
+            code = self._layout.code(trial.params)
             for found in (code, *(self.setup.moves(code) if self.setup.listed is not None else ())):
                 if self.setup.allowed(found, taken):
                     return Suggestion(found, self.name)
@@ -61,16 +62,15 @@ class OptunaStrategy(Strategy):
     def _study(self, history: Sequence[Seen]) -> optuna.Study:
         import optuna
 
-        from search.optuna_tools import distributions, params_of, quiet
+        from search.optuna_tools import quiet
 
-        space = self.setup.space
         if self._scratch is None or list(history[: len(self._told)]) != self._told:
             with quiet():
                 self._scratch = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
             self._told = []
         for seen in history[len(self._told) :]:
             told = optuna.trial.create_trial(
-                params=params_of(space, seen.code), distributions=distributions(space), value=seen.value
+                params=self._layout.params(seen.code), distributions=self._layout.distributions, value=seen.value
             )
             self._scratch.add_trial(told)
             self._told.append(seen)

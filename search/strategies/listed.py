@@ -7,6 +7,7 @@ uniform codes are drawn from the list, and the moves of a code are the listed co
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -34,13 +35,23 @@ class Listed:
             yield from self.space.to_codes(self.codes[order[start : start + 64]])
 
     def near(self, code: str, count: int = MOVES) -> np.ndarray:
-        """The listed codes with the fewest digits that differ from `code`, itself left out, nearest first, uint8
-        (count, decisions); among equally near ones those that come first in the list.
+        """The listed codes with the fewest digits that differ from `code` (in a space with ladders, those whose places
+        are nearest), itself left out, nearest first, uint8 (count, decisions); among equally near ones those that come
+        first in the list.
         """
-        differ = (self.codes != self.space.to_array([code])).sum(axis=1)
-        count = min(count, len(differ) - int((differ == 0).sum()))
-        order = np.argsort(np.where(differ == 0, len(self.space) + 1, differ), kind="stable")
-        return self.codes[order[:count]]
+        here = self.space.to_array([code])
+        same, geometry = (self.codes == here).all(axis=1), self.space.geometry
+        if geometry is None:
+            far = (self.codes != here).sum(axis=1)
+        else:
+            far = geometry.apart(self._places, geometry.places(here)).sum(axis=1)
+        order = np.argsort(np.where(same, np.inf, far), kind="stable")
+        return self.codes[order[: min(count, len(same) - int(same.sum()))]]
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        assert self.space.geometry is not None
+        return self.space.geometry.places(self.codes)
 
     def moves(self, code: str) -> list[str]:
         """The codes one move away from `code`, nearest first."""

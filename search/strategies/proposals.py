@@ -59,12 +59,14 @@ def propose(
     if kind not in PROPOSALS:
         raise did_you_mean("proposal", kind, PROPOSALS)
     pool: dict[str, Candidate] = {}
+    if kind == "wide" and space.geometry is not None:
+        kind = "mixed"  # the scan reads digits; with ladders the strategy looks at many candidates by places anyway
     if kind == "wide" and history:
         _fill(pool, n, promising(space, history, rng, codes), "scan", space, taken, feasible)
         kind = "uniform"  # what is missing, if anything
     mutants = 0 if kind in ("uniform", "wide") or not history else n if kind == "evolution" else n // 2
     heads = parents(space, history, taken, top, feasible, codes) if mutants else []
-    stream = _mutants(space, heads, rng) if codes is None else _near(codes, heads, rng)
+    stream = _mutants(space, heads, rng, len(history)) if codes is None else _near(codes, heads, rng)
     _fill(pool, mutants, stream, "mutant", space, taken, feasible)
     stream = _uniform(space, rng, n) if codes is None else codes.shuffled(rng)
     _fill(pool, n, stream, "uniform", space, taken, feasible)
@@ -135,12 +137,12 @@ def parents(
     return chosen
 
 
-def _mutants(space: Space, chosen: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
+def _mutants(space: Space, chosen: Sequence[str], rng: np.random.Generator, told: int) -> Iterator[str]:
     if not chosen:
         return
     codes = space.to_array(chosen)
     for _ in range(TRIES):
-        yield from space.to_codes(space.mutate(codes[rng.integers(len(codes), size=16)], rng))
+        yield from space.to_codes(space.mutate(codes[rng.integers(len(codes), size=16)], rng, told))
 
 
 def _near(codes: Listed, chosen: Sequence[str], rng: np.random.Generator) -> Iterator[str]:

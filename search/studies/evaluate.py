@@ -8,22 +8,25 @@ from __future__ import annotations
 import json
 import numbers
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any
 
 Evaluate = Callable[[str, int], Any]
+LONGEST_TRACE = 6000  # characters of a traceback that are kept with a failed trial
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finite value, or the reason why there is none."""
+    """A finite value, or the reason why there is none (traceback: of what was raised)."""
 
     value: float | None
     reason: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     constraints: Mapping[str, float] = field(default_factory=dict)
+    traceback: str | None = None
 
 
 def judge(result: Any) -> Outcome:
@@ -90,7 +93,13 @@ def call(evaluate: Evaluate, code: str, seed: int) -> Outcome:
     except SystemExit as error:
         return Outcome(None, f"called sys.exit({said(error.code, repr)})")
     except BaseException as error:
-        return Outcome(None, f"raised {type(error).__name__}: {said(error)}")
+        return Outcome(None, f"raised {type(error).__name__}: {said(error)}", traceback=_trace(error))
     finally:
         if os.getpid() != me:
             os._exit(0)
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback below our own call, its end if it is long."""
+    inner = error.__traceback__.tb_next if error.__traceback__ else None
+    return said("".join(traceback.format_exception(type(error), error, inner))[-LONGEST_TRACE:], limit=LONGEST_TRACE)

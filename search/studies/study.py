@@ -9,8 +9,7 @@ The whole state is in the storage. What is asked next depends only on the seed a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,25 +21,19 @@ from search.strategies import make_strategy
 from search.strategies.base import Setup, Strategy, Suggestion
 from search.studies import STUDY
 from search.studies.claims import lost_claim
-from search.studies.evaluate import Evaluate, judge
+from search.studies.ending import Ending, Tally
+from search.studies.evaluate import Evaluate, Outcome, judge
+from search.studies.jobs import run_jobs
 from search.studies.processes import Evaluator
 
 if TYPE_CHECKING:  # Optuna is loaded with the first study: `from search import minimize` costs a third without it
     import numpy as np
+    import pandas
     from optuna.storages import BaseStorage
 
     from search.studies.trials import Trial
 
 Transcript = Callable[[Suggestion, "list[Seen]"], None]
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended: 'budget', 'exhausted' (no code is left), or 'failures' (too many, the last reason is given)."""
-
-    why: str
-    failures: int = 0
-    last_reason: str | None = None
 
 
 class Study:
@@ -78,7 +71,7 @@ class Study:
             raise UserError(f"direction '{direction}' was given - allowed are maximize and minimize")
         self.space, self.seed, self.repeats, self.transcript = space, seed, repeats, transcript
         if sampler == "lmsearcher" and not isinstance(ranker, Ranker):
-            ranker = make_ranker(ranker or default_ranker(), Context(space, seed))
+            ranker = make_ranker(ranker or default_ranker(space), Context(space, seed))
         setup = Setup(
             space,
             seed,
@@ -104,9 +97,30 @@ class Study:
         """The best completed feasible trial so far."""
         return self.store.best(self.trials)
 
+    @property
+    def best_value(self) -> float | None:
+        """The value of the best trial so far."""
+        best = self.best
+        return None if best is None else best.value
+
+    def trials_dataframe(self) -> pandas.DataFrame:
+        """Every trial that counts as a row: number, value, state, one column per parameter, metrics, reason, seconds.
+
+        UserError when pandas is not installed.
+        """
+        from search.studies.frame import dataframe
+
+        return dataframe(self.trials)
+
+    def enqueue(self, arch: Mapping[str, Any]) -> None:
+        """Have this architecture evaluated before anything that the strategy suggests; UserError if it is none of the
+        space. What was told already is not evaluated again.
+        """
+        self.store.set_attribute("enqueued", [*(self.store.attribute("enqueued") or []), self.space.encode(arch)])
+
     def ask(self) -> Trial | None:
         """A trial to evaluate wherever and whenever you like; None when every code of the space was asked."""
-        return self._next(None, external=True)
+        return self.next_trial(None, external=True)
 
     def tell(self, trial: Trial | int, value: Any) -> Trial:
         """Tell what came out: a number or a Result; anything else (None, NaN) marks the trial as failed."""
@@ -126,40 +140,78 @@ class Study:
         budget: int,
         *,
         timeout: float | None = None,
-        max_failures: int | None = None,
+        max_failures: int | float | None = None,
         factory: Callable[[], Evaluate] | None = None,
         after: Callable[[Trial], None] | None = None,
+        callbacks: Sequence[Callable[[Study, Trial], None]] = (),
+        n_jobs: int = 1,
     ) -> Ending:
         """Evaluate until `budget` trials are told in all; `evaluate(code, seed)` may fail, hang (with a timeout) or
         exit.
 
-        max_failures: how many failures this call may meet before it gives up (default: a tenth of the budget, at least
-        3). Interrupted (^C), the running trial is given back and everything told is kept.
+        max_failures: how many failures this call may meet before it gives up, or (below 1) which share of its trials,
+            five being allowed in any case (default: half). Interrupted (^C), the running trial is given back and
+            everything told is kept.
+        n_jobs: evaluations at a time, in threads; with more than one, the order of trials depends on their speed.
+        callbacks: called with (study, trial) after each trial, as Optuna's are.
         """
-        limit = default_failures(budget) if max_failures is None else max_failures
-        evaluator = Evaluator(evaluate, timeout, factory)
-        failures = 0
+        callbacks = callbacks if after is None else (_of_trial(after), *callbacks)
+        tally = Tally(max_failures)
+
+        def finish(trial: Trial, outcome: Outcome) -> None:
+            self.finish_trial(trial, outcome, callbacks)
+
+        def give_back(trial: Trial) -> None:
+            self.store.void(trial.trial_id, "interrupted")
+
+        def evaluator() -> Evaluator:
+            return Evaluator(evaluate, timeout, factory)
+
+        if n_jobs > 1:
+            run_jobs(n_jobs, tally, lambda: self.next_trial(budget), evaluator, finish, give_back, self.seed)
+        else:
+            self._run(tally, budget, evaluator(), finish, give_back)
+        if tally.gave_up:
+            return Ending("failures", tally.failures, tally.last_reason)
+        return Ending("budget" if len(self.store.trials()) >= budget else "exhausted", tally.failures)
+
+    def _run(
+        self,
+        tally: Tally,
+        budget: int,
+        evaluator: Evaluator,
+        finish: Callable[[Trial, Outcome], None],
+        give_back: Callable[[Trial], None],
+    ) -> None:
+        """One evaluation after the other, until there is no trial to start or too many failed."""
         try:
-            while True:
-                trial = self._next(budget)
-                if trial is None:
-                    return Ending("budget" if len(self.store.trials()) >= budget else "exhausted", failures)
+            while not tally.gave_up and (trial := self.next_trial(budget)) is not None:
                 try:
                     outcome = evaluator(trial.code, self.seed)
                 except KeyboardInterrupt:
-                    self.store.void(trial.trial_id, "interrupted")
+                    give_back(trial)
                     raise
-                self.store.finish(trial.trial_id, outcome)
-                if after is not None:
-                    after(self.store.trials()[trial.number])
-                if outcome.reason is not None:
-                    failures += 1
-                    if failures > limit:
-                        return Ending("failures", failures, outcome.reason)
+                finish(trial, outcome)
+                tally.add(outcome.reason)
         finally:
             evaluator.close()
 
-    def _next(self, budget: int | None, external: bool = False) -> Trial | None:
+    def finish_trial(
+        self, trial: Trial, outcome: Outcome, callbacks: Sequence[Callable[[Study, Trial], None]] = ()
+    ) -> None:
+        """Tell a running trial what came out, then everybody who wants to know."""
+        self.store.finish(trial.trial_id, outcome)
+        if callbacks:
+            done = next(t for t in self.store.trials() if t.trial_id == trial.trial_id)
+            for callback in callbacks:
+                callback(self, done)
+
+    def _enqueued(self, taken: set[str]) -> Suggestion | None:
+        """The first code that somebody wants evaluated and nobody has."""
+        codes = self.store.attribute("enqueued") or []
+        return next((Suggestion(c, "enqueued") for c in codes if self.store.key(c) not in taken), None)
+
+    def next_trial(self, budget: int | None, external: bool = False) -> Trial | None:
         """Start the next trial, or None when the budget is spent or the space exhausted.
 
         Never a code somebody else holds.
@@ -171,7 +223,7 @@ class Study:
                 return None
             history = self.store.history(trials)
             taken = {self.store.key(t.code) for t in trials} | lost
-            suggestion = self.strategy.suggest(history, taken, len(trials))
+            suggestion = self._enqueued(taken) or self.strategy.suggest(history, taken, len(trials))
             if suggestion is None:
                 return None
             if suggestion.ranking is not None and self.transcript is not None:
@@ -197,42 +249,5 @@ def _notes(ranking: Ranking | None) -> Mapping[str, Any] | None:
     return {k: v for k, v in notes.items() if v} | ({"seconds": round(ranking.seconds, 6)} if ranking.tokens else {})
 
 
-def default_failures(budget: int) -> int:
-    """Failed evaluations that a run tolerates: a tenth of its budget, at least 3."""
-    return max(3, budget // 10)
-
-
-def minimize(function: Callable[[dict[str, Any]], Any], space: Space, budget: int = 100, **options: Any) -> Trial:
-    """Search the space for the smallest `function(arch)`; returns the best trial (.arch, .code, .value).
-
-    arch is {decision name: option}. options are those of Study (storage=... keeps the trials and resumes) and of
-    Study.run (timeout, max_failures).
-    """
-    return _optimize("minimize", function, space, budget, options)
-
-
-def maximize(function: Callable[[dict[str, Any]], Any], space: Space, budget: int = 100, **options: Any) -> Trial:
-    """Like `minimize`, for the largest `function(arch)`."""
-    return _optimize("maximize", function, space, budget, options)
-
-
-@dataclass(frozen=True)
-class _OfArch:
-    function: Callable[[dict[str, Any]], Any]
-    space: Space
-
-    def __call__(self, code: str, seed: int) -> Any:
-        return self.function(self.space.decode(code))
-
-
-def _optimize(
-    direction: str, function: Callable[[dict[str, Any]], Any], space: Space, budget: int, options: dict[str, Any]
-) -> Trial:
-    running = {k: options.pop(k) for k in ("timeout", "max_failures", "after") if k in options}
-    study = Study(space, direction=direction, **options)
-    study.store.reap()
-    ending = study.run(_OfArch(function, space), budget, **running)
-    best = study.best
-    if best is None or ending.why == "failures":
-        raise RuntimeError(f"{ending.failures} evaluations failed, the last one {ending.last_reason}")
-    return best
+def _of_trial(after: Callable[[Trial], None]) -> Callable[[Study, Trial], None]:
+    return lambda study, trial: after(trial)

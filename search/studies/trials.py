@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import UserError
-from search.optuna_tools import code_of, distributions, params_of, quiet
+from search.optuna_tools import Layout, layout, numbered, quiet
 from search.spaces import Seen, Space
 from search.studies import STUDY
 from search.studies.claims import alive, identity
@@ -51,6 +51,7 @@ class Trial:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     constraints: Mapping[str, float] = field(default_factory=dict)
     ranker: Mapping[str, Any] = field(default_factory=dict)
+    traceback: str | None = field(default=None, repr=False)
     trial_id: int = field(default=-1, compare=False, repr=False)
 
     def row(self) -> dict[str, Any]:
@@ -72,7 +73,6 @@ class Store:
         self._settled: list[Trial] = []
         self._cursor = 0
         self._keys: dict[str, str] = {}
-        self._distributions = distributions(space)
         wanted = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
         self._study = _study_called(storage, name, wanted)
         if storage.get_study_directions(self._study) != [wanted]:
@@ -88,6 +88,14 @@ class Store:
                 f"study '{name}' was started on another search space - decisions and options must stay as they were -"
                 " choose another --out"
             )
+        self._layout = self._layout_found()
+
+    def _layout_found(self) -> Layout:
+        """How this study stores codes: as values, or by option numbers if it was started that way."""
+        first = next(iter(self.storage.get_all_trials(self._study, deepcopy=False)), None)
+        old, new = numbered(self.space), layout(self.space)
+        by_number = first is not None and first.distributions == old.distributions != new.distributions
+        return old if by_number else new
 
     def trials(self) -> list[Trial]:
         """All trials that count, in number order; finished ones are read once."""
@@ -110,8 +118,8 @@ class Store:
             attributes["ranker"] = dict(ranker)
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            params=params_of(self.space, code),
-            distributions=self._distributions,
+            params=self._layout.params(code),
+            distributions=self._layout.distributions,
             user_attrs=attributes,
         )
         return self.storage.create_new_trial(self._study, template)
@@ -122,7 +130,7 @@ class Store:
 
     def finish(self, trial_id: int, outcome: Outcome) -> None:
         """Tell a running trial what came out: its value, or that it failed and why."""
-        for key in ("reason", "metrics", "constraints"):
+        for key in ("reason", "metrics", "constraints", "traceback"):
             if note := getattr(outcome, key):
                 self.storage.set_trial_user_attr(trial_id, key, dict(note) if isinstance(note, Mapping) else note)
         if outcome.reason is None:
@@ -138,8 +146,8 @@ class Store:
         template = optuna.trial.create_trial(
             state=TrialState.COMPLETE if told.reason is None else TrialState.FAIL,
             value=told.value,
-            params=params_of(self.space, told.code),
-            distributions=self._distributions,
+            params=self._layout.params(told.code),
+            distributions=self._layout.distributions,
             user_attrs=attributes | notes,
         )
         template.datetime_start, template.datetime_complete = done - timedelta(seconds=told.seconds or 0.0), done
@@ -200,7 +208,7 @@ class Store:
 
     def _trial(self, t: FrozenTrial, number: int) -> Trial:
         notes = t.user_attrs
-        code = notes.get("code") or code_of(self.space, t.params)
+        code = notes.get("code") or self._layout.code(t.params)
         constraints = notes.get("constraints") or {}
         state = t.state.name
         if state == "COMPLETE" and any(c > 0 for c in constraints.values()):
@@ -217,6 +225,7 @@ class Store:
             metrics=notes.get("metrics") or {},
             constraints=constraints,
             ranker=notes.get("ranker") or {},
+            traceback=notes.get("traceback"),
             trial_id=t._trial_id,
         )
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from search.errors import UserError
 from search.files import cache_folder, read_own, sha256, write_atomic
-from search.spaces import Decision, Space
+from search.spaces import Choice, Decision, Space
 from search.tables.base import Table
 
 FORMAT = 1  # raise when the layout or a reader changes: older files are then rebuilt
@@ -94,7 +94,10 @@ def _keep(path: Path, content: str | bytes) -> None:
 def _to_bytes(table: Table) -> bytes:
     meta = {
         "name": table.name,
-        "space": {"name": table.space.name, "decisions": [[d.name, list(d.options)] for d in table.space.decisions]},
+        "space": {
+            "name": table.space.name,
+            "decisions": [[a.name, list(a.options), *["ordered"] * isinstance(a, Choice)] for a in table.space.axes],
+        },
         "metrics": list(table.metrics),
         "directions": dict(table.directions),
         "source": table.source,
@@ -116,7 +119,10 @@ def _from_bytes(data: bytes, canonical: Callable[[str], str] | None) -> Table:
         meta = json.loads(stored["meta"].tobytes())
         codes = stored["codes"]
         metrics = {name: stored[f"metric_{i}"] for i, name in enumerate(meta["metrics"])}
-    space = Space([Decision(n, tuple(o)) for n, o in meta["space"]["decisions"]], meta["space"]["name"], canonical)
+    axes = [
+        Choice(n, o, ordered=True) if ladder else Decision(n, tuple(o)) for n, o, *ladder in meta["space"]["decisions"]
+    ]
+    space = Space(axes, meta["space"]["name"], canonical)
     if codes.shape[1] != len(space) or any(len(v) != len(codes) for v in metrics.values()):
         raise ValueError("sizes do not match")
     details = {key: meta[key] for key in ("directions", "source", "licence", "sha256", "by_canonical")}

@@ -24,7 +24,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from search.errors import UserError, did_you_mean
-from search.spaces import DIGITS, Decision, Space
+from search.spaces import DIGITS, Choice, Decision, Space
 from search.tables.base import Table, natural_direction
 from search.tables.cache import cached, file_sum
 
@@ -105,12 +105,13 @@ def _build(path: Path, code_column: str | None, decisions: tuple[str, ...], name
     if decisions:
         for column in decisions:
             _known(path, column, columns)
-        chosen = [_decision(path, c, columns[c]) for c in decisions]
+        chosen = _ladders([_decision(path, c, columns[c]) for c in decisions])
     else:
         code_column = _known(path, code_column, columns) if code_column else _guess(path, columns)
         chosen = _positions(path, code_column, columns[code_column])
-    space = Space([d for d, _ in chosen], name)
-    codes = np.stack([digits for _, digits in chosen], axis=1)
+    space = Space([axis for axis, _ in chosen], name)
+    levels = np.stack([found for _, found in chosen], axis=1)
+    codes = levels.astype(np.uint8) if space.geometry is None else space.geometry.codes(levels)
     used = set(decisions) | {code_column}
     metrics = finite(path, {c: values for c, values in numbers.items() if c not in used})
     if not metrics:
@@ -230,7 +231,8 @@ def _positions(path: Path, column: str, cells: list[str]) -> list[tuple[Decision
     return chosen
 
 
-def _decision(path: Path, column: str, cells: list[str]) -> tuple[Decision, np.ndarray]:
+def _decision(path: Path, column: str, cells: list[str]) -> tuple[Decision | Choice, np.ndarray]:
+    """A decision column and the level of each row; more than 36 numbers are a ladder, more than 36 texts an error."""
     if "" in cells:
         raise UserError(
             f"row {cells.index('') + 2} of {path.name} has no value in decision column '{column}' - every row needs one"
@@ -240,13 +242,26 @@ def _decision(path: Path, column: str, cells: list[str]) -> tuple[Decision, np.n
     if any(isinstance(v, str) for v in values):
         values = cells
     options = sorted(set(values))
-    if len(options) > len(DIGITS):
+    index = {v: i for i, v in enumerate(options)}
+    levels = np.array([index[v] for v in values], dtype=np.int64)
+    if len(options) <= len(DIGITS):
+        return Decision(column, tuple(options)), levels
+    if isinstance(options[0], str):
         raise UserError(
             f"decision column '{column}' of {path.name} has {len(options)} different values - a decision has at most"
-            f" {len(DIGITS)} - group them, or leave the column out of the decisions"
+            f" {len(DIGITS)}, only numbers may have more - group them, or leave the column out of the decisions"
         )
-    index = {v: i for i, v in enumerate(options)}
-    return Decision(column, tuple(options)), np.array([index[v] for v in values], dtype=np.uint8)
+    return Choice(column, options, ordered=True), levels
+
+
+def _ladders(chosen: list[tuple[Decision | Choice, np.ndarray]]) -> list[tuple[Decision | Choice, np.ndarray]]:
+    """Where one column of numbers is too long for a digit, the short ones are ordered too; else all as they are."""
+    if not any(isinstance(axis, Choice) for axis, _ in chosen):
+        return chosen
+    return [
+        (axis if isinstance(axis.options[0], str) else Choice(axis.name, axis.options, ordered=True), levels)
+        for axis, levels in chosen
+    ]
 
 
 def _option(cell: str) -> int | float | str:
