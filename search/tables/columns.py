@@ -210,7 +210,7 @@ def _guess(path: Path, columns: dict[str, list[str]]) -> str:
     )
 
 
-def _positions(path: Path, column: str, cells: list[str]) -> list[tuple[Decision, np.ndarray]]:
+def _positions(path: Path, column: str, cells: list[str]) -> list[tuple[Decision | Choice, np.ndarray]]:
     first = len(cells[0])
     for number, cell in enumerate(cells, start=2):
         if len(cell) != first or not cell:
@@ -224,7 +224,7 @@ def _positions(path: Path, column: str, cells: list[str]) -> list[tuple[Decision
                 " name another code column"
             )
     raw = np.frombuffer("".join(cells).encode(), dtype=np.uint8).reshape(len(cells), first)
-    chosen = []
+    chosen: list[tuple[Decision | Choice, np.ndarray]] = []
     for i in range(first):
         found, digits = np.unique(raw[:, i], return_inverse=True)
         chosen.append((Decision(f"d{i}", tuple(map(chr, found))), digits.astype(np.uint8)))
