@@ -268,7 +268,7 @@ def test_synthetic_rows_stand_in_on_request_only_and_say_so(monkeypatch, tmp_pat
     [
         ("sets: {a: {builder: nb2001}}", "did you mean nb201"),
         ("sets: {a: {builder: nb201, history: 5-900000}}", "--history was given"),
-        ("sets: {a: {builder: nb201, candidate_kind: best}}", "a setting that is not allowed"),
+        ("sets: {a: {builder: nb201, candidate_kind: best}}", "--candidate-kind: invalid choice: 'best'"),
         ("sets: {a: {builder: nb201, colour: red}}", "colour"),
         ("sets: [a]", "must hold 'sets'"),
         ("sets: {a: [", "is not YAML"),
