@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent
 SHIPPED = (  # models by name: the folder may also hold downloads and trained weights that are nobody else's business
     "dataset_info.json",
     "data/sample_*.jsonl",
+    "data/README.md",
     "models/nano/*",
     "models/nano_answer/*",
     "models/tiny/*",

@@ -9,11 +9,13 @@ Reads NAME.meta.json beside each file; replaces what stands between the two mark
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from data_builders.check import read_meta
 from data_builders.checks.tokens import token_lengths
@@ -152,6 +154,18 @@ def replaced(document: str, generated: str) -> str:
     return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"
 
 
+def new_document(files: Sequence[str], out: Path) -> str:
+    """An empty card; as README.md of a folder with rows, `load_dataset(FOLDER)` and the Hub read its front matter.
+
+    The licence of rows is that of the tables they come from, so it is left for a person to say.
+    """
+    beside = {Path(f).stem: os.path.relpath(Path(f).resolve(), out.resolve().parent) for f in files}
+    configs = [{"config_name": name, "data_files": Path(file).as_posix()} for name, file in beside.items()]
+    facts = {"license": "other", "task_categories": ["text-generation"], "language": ["en"], "configs": configs}
+    front = yaml.safe_dump(facts, sort_keys=False)
+    return f"---\n{front}---\n\n# Training rows\n\n{BEGIN}\n{END}\n"
+
+
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
     parser = argparse.ArgumentParser(
@@ -175,7 +189,7 @@ def main() -> int:
     args = parser().parse_args()
     sets = [facts_of(Path(f), args.tokenizer, args.token_rows) for f in args.files]
     out = Path(args.out)
-    document = out.read_text(encoding="utf-8") if out.exists() else f"# Training rows\n\n{BEGIN}\n{END}\n"
+    document = out.read_text(encoding="utf-8") if out.exists() else new_document(args.files, out)
     write_atomic(out, replaced(document, card(sets, args.tokenizer, args.token_rows)))
     print(f"{out}: {len(sets)} sets, {sum(s['counts']['rows'] for s in sets):,} rows")
     return 0

@@ -22,7 +22,7 @@ FLOORS = [
     {"studies"},
     {"reports"},
     {"cli"},
-    {"run", "exam", "report", "stamp", "samplers"},
+    {"run", "exam", "report", "stamp", "push", "samplers"},
 ]
 FLOOR = {wing: number for number, wings in enumerate(FLOORS) for wing in wings}
 BUILDERS_MAY = {"errors", "files", "registry", "threads", "spaces", "prompts", "tables"}

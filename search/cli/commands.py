@@ -26,9 +26,12 @@ COMMANDS = {
     "exam": ("search.exam", "how good is a ranker, offline"),
     "report": ("search.report", "compare runs: one page, one table, one picture"),
     "stamp": ("search.stamp", "record or show the prompt format of a model folder"),
+    "push": ("search.push", "a model or rows to the Hugging Face Hub, checked first"),
     "build": ("data_builders.build", "training rows by a recipe"),
     "check": ("data_builders.check", "check training rows"),
     "card": ("data_builders.card", "the data sheet of training rows"),
+    "arms": ("data_builders.arms", "a training YAML with other rows"),
+    "trl": ("data_builders.trl", "rows as TRL reads them"),
     **{
         name: (f"data_builders.{name}", f"training rows: {what}")
         for name, what in {
@@ -43,7 +46,17 @@ COMMANDS = {
         }.items()
     },
 }
-COMPLETED = ("run", "exam", "report", "stamp", "build", "check", "card")  # those whose options completion knows
+COMPLETED = (
+    "run",
+    "exam",
+    "report",
+    "stamp",
+    "push",
+    "build",
+    "check",
+    "card",
+    "trl",
+)  # those whose options completion knows
 COPIED = ("yaml", "recipes", "models", "data", "dataset_info.json")
 SHELLS = ("bash", "zsh", "tcsh")
 
