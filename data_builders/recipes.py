@@ -47,7 +47,7 @@ def read_recipe(path: str | Path) -> dict[str, dict[str, Any]]:
         known = sorted(p.name for p in find("recipes/data").glob("*.yaml"))
         raise did_you_mean("recipe", str(path), [f"recipes/data/{k}" for k in known])
     try:
-        recipe = yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
+        recipe = _OneOfEach(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not YAML ({why}) - see recipes/data for examples - correct it") from error
