@@ -26,6 +26,7 @@ import optuna
 from benchmarks.closed_loop import rank_methods
 from benchmarks.exam_all import plain
 from benchmarks.mixed_problems import PROBLEMS
+from benchmarks.output import add_output, folder
 from search.errors import cli
 from search.files import write_atomic
 from search.reports.curves import bootstrap
@@ -107,7 +108,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="start no search after so many minutes")
     parser.add_argument("--cache", type=Path, default=Path("runs/mixed_spaces"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_output(parser)
     args = parser.parse_args()
     methods, problems = args.method or list(SAMPLERS), args.problem or list(PROBLEMS)
     files = {
@@ -148,10 +149,10 @@ def _write(files: Mapping[Any, Path], methods: Sequence[str], problems: Sequence
     counts = ", ".join(f"{m} {len(seeds[m])}" for m in there)
     about = f"{len(problems)} problems, {args.budget} evaluations, seeds: {counts}. Processor seconds a search."
     ranks = results(curves, [p for p in POINTS if p <= args.budget])
-    write_atomic(args.out / "mixed_spaces.md", markdown(ranks, about, seconds))
+    write_atomic(folder(args) / "mixed_spaces.md", markdown(ranks, about, seconds))
     content = {"about": about, "problems": problems, "seeds": {m: len(seeds[m]) for m in there}, "seconds": seconds}
     print(markdown(ranks, about, seconds).split("\n\n**")[0])
-    print(write_atomic(args.out / "mixed_spaces.json", json.dumps(content | ranks, indent=1) + "\n"))
+    print(write_atomic(folder(args) / "mixed_spaces.json", json.dumps(content | ranks, indent=1) + "\n"))
     return 0
 
 

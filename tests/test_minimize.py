@@ -10,7 +10,19 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search import Decision, Integer, Real, SearchStopped, Space, Study, UserError, maximize, minimize
+from search import (
+    Decision,
+    Integer,
+    LMSearcherSampler,
+    Real,
+    Result,
+    SearchStopped,
+    Space,
+    Study,
+    UserError,
+    maximize,
+    minimize,
+)
 from search.optuna_tools import numbered
 
 SPACE = Space([Decision("depth", (2, 4, 6)), Decision("act", ("relu", "gelu")), Decision("shape", ((1, 2), (3, 4)))])
@@ -118,6 +130,13 @@ def test_trials_as_a_table():
     assert table["value"].min() == study.best_value
 
 
+def test_a_search_without_any_result_says_so():
+    with pytest.raises(SearchStopped, match="3 of 3 evaluations failed, the last one returned NoneType None"):
+        minimize(lambda arch: None, SPACE, budget=3, **CHEAP)
+    with pytest.raises(SearchStopped, match="no evaluation kept its constraints in 3"):
+        minimize(lambda arch: Result(1.0, {"cost": 1.0}), SPACE, budget=3, **CHEAP)
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -127,6 +146,7 @@ def test_trials_as_a_table():
         (lambda: Space({"depth": (2, 4)}), "given a dict"),
         (lambda: Space(["depth"]), "'depth'"),
         (lambda: minimize(loss, SPACE, proposal="evolutoin"), "did you mean evolution"),
+        (lambda: LMSearcherSampler(proposal="evolutoin"), "did you mean evolution"),
         (lambda: minimize(loss, SPACE, bugdet=3), "unknown argument of minimize 'bugdet'"),
         (lambda: minimize(loss, SPACE, 0), "at least 1"),
         (lambda: minimize(3.5, SPACE), "a function of an architecture"),

@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
         "--max-failures",
         type=int,
         metavar="N",
-        help="failed evaluations before a run gives up (default: a tenth of the budget, at least 3)",
+        help="failed evaluations before a run gives up (default: more than five and more than half of them)",
     )
     keep.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument(

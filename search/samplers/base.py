@@ -163,8 +163,10 @@ class StrategySampler(BaseSampler):
         return self._frames[key]
 
     def _seen(self, study: Study, trial: FrozenTrial, frame: Frame) -> tuple[list[Seen], set[str], int]:
-        """History, taken canonical codes and step: what a strategy sees. Void and foreign trials are passed over."""
-        codes, complete, taken, step = [], [], set(), 0
+        """History, taken canonical codes and step: what a strategy sees. Void and foreign trials are passed over; in a
+        space with ladders a running trial counts as a middling one until it is told.
+        """
+        codes, complete, running, taken, step = [], [], [], set(), 0
         for t in study.get_trials(deepcopy=False):
             if t.number == trial.number or "void" in t.user_attrs:
                 continue
@@ -176,8 +178,14 @@ class StrategySampler(BaseSampler):
                 if t.state == TrialState.COMPLETE and all(map(math.isfinite, t.values)):
                     codes.append(code)
                     complete.append(t)
+                elif t.state == TrialState.RUNNING:
+                    running.append(code)
         rng = np.random.default_rng([self.seed, step, len(study.directions)])
-        return [Seen(c, v) for c, v in zip(codes, worths(complete, study.directions, rng))], taken, step
+        values = worths(complete, study.directions, rng)
+        history = [Seen(c, v) for c, v in zip(codes, values)]
+        if frame.space.geometry is not None and values:  # else workers would crowd around one place
+            history += [Seen(c, float(np.median(values))) for c in running]
+        return history, taken, step
 
     def _code(self, study: Study, t: FrozenTrial, frame: Frame) -> str | None:
         """The code of a trial, remembered once it is finished."""

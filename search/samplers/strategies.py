@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from search.errors import did_you_mean
 from search.rankers import Context, default_ranker, make_ranker
 from search.rankers.base import Ranker
 from search.samplers.base import StrategySampler
 from search.spaces import Space
+from search.strategies import PROPOSALS
 from search.strategies.base import Setup, Strategy
 from search.strategies.classical import LocalSearch, RegularizedEvolution
 from search.strategies.lmsearch import LMSearch
@@ -40,6 +42,8 @@ class LMSearcherSampler(StrategySampler):
         constraints_func: Constraints | None = None,
     ):
         super().__init__(space, seed, independent_sampler, constraints_func)
+        if proposal not in PROPOSALS:
+            raise did_you_mean("proposal", proposal, PROPOSALS)
         self._made: dict[str, Ranker] = {}
         self.ranker, self.proposal, self.candidates, self.warmup, self.prompt_format = (
             ranker,

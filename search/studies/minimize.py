@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from search.errors import UserError, did_you_mean
 from search.spaces import Decision, Ladder, Space
-from search.studies.ending import Ending
 from search.studies.progress import Bar
 from search.studies.study import Study
 
@@ -82,7 +81,7 @@ def _optimize(
             return _interrupted(study, bool(options.get("storage")))
     best = study.best
     if best is None or ending.why == "failures":
-        raise SearchStopped(_stopped(ending, best, study, bool(options.get("storage"))), best, study)
+        raise SearchStopped(_stopped(best, study, bool(options.get("storage"))), best, study)
     return best
 
 
@@ -96,11 +95,15 @@ def _interrupted(study: Study, kept: bool) -> Trial:
     return best
 
 
-def _stopped(ending: Ending, best: Trial | None, study: Study, kept: bool) -> str:
+def _stopped(best: Trial | None, study: Study, kept: bool) -> str:
     found = "none succeeded" if best is None else f"best so far {best.value:.6g} with {best.arch} (in .best)"
     on = "the same call goes on" if kept else "error.study.run(...) goes on"
+    trials = study.trials
+    reasons = [t.reason for t in trials if t.reason]
+    if not reasons:
+        return f"no evaluation kept its constraints in {len(trials)} - nothing can be returned - relax them, or {on}"
     return (
-        f"{ending.failures} of {len(study.trials)} evaluations failed, the last one {ending.last_reason} - {found} -"
+        f"{len(reasons)} of {len(trials)} evaluations failed, the last one {reasons[-1]} - {found} -"
         f" the traceback is in error.study.trials[-1].traceback; once that is mended {on}, max_failures=... allows more"
     )
 

@@ -9,6 +9,7 @@ The whole state is in the storage. What is asked next depends only on the seed a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,8 @@ class Study:
         max_failures: how many failures this call may meet before it gives up, or (below 1) which share of its trials,
             five being allowed in any case (default: half). Interrupted (^C), the running trial is given back and
             everything told is kept.
-        n_jobs: evaluations at a time, in threads; with more than one, the order of trials depends on their speed.
+        n_jobs: evaluations at a time, in threads (-1: one a processor); with more than one, the order of trials depends
+            on their speed.
         callbacks: called with (study, trial) after each trial, as Optuna's are.
         """
         callbacks = callbacks if after is None else (_of_trial(after), *callbacks)
@@ -167,6 +169,7 @@ class Study:
         def evaluator() -> Evaluator:
             return Evaluator(evaluate, timeout, factory)
 
+        n_jobs = n_jobs if n_jobs > 0 else os.cpu_count() or 1
         if n_jobs > 1:
             run_jobs(n_jobs, tally, lambda: self.next_trial(budget), evaluator, finish, give_back, self.seed)
         else:
