@@ -24,7 +24,8 @@ from search.rankers.base import from_scores
 from search.studies.folder import read_trials
 
 SAME = {
-    "surrogate+mixed": ["--ranker", "surrogate"],
+    "surrogate+mixed": ["--ranker", "surrogate", "--proposal", "mixed"],
+    "views+wide": ["--ranker", "views"],
     "random+uniform": ["--ranker", "random", "--proposal", "uniform"],
     "local": ["--sampler", "local"],
     "evolution": ["--sampler", "evolution"],

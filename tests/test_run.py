@@ -325,7 +325,7 @@ def test_a_transcript_replays_the_run_without_its_ranker(tmp_path, capsys):
 
 def test_a_history_control_is_recorded_and_stays_with_the_run(tmp_path, capsys):
     plain, lied = tmp_path / "plain", tmp_path / "negated"
-    what = [*NB201, "--ranker", "surrogate", "--controls", "none"]
+    what = [*NB201, "--ranker", "surrogate", "--proposal", "mixed", "--controls", "none"]
     assert search(plain, *what, "--budget", "30") == 0
     assert search(lied, *what, "--budget", "20", "--history-control", "negated") == 0
     assert json.loads((lied / "run.json").read_text())["history_control"] == "negated"

@@ -14,7 +14,7 @@ from typing import Any
 from search.errors import UserError, did_you_mean, program
 from search.files import find
 from search.rankers import HISTORY_CONTROLS, RANKERS, default_ranker, ranker_class
-from search.strategies import PROPOSALS, STRATEGIES
+from search.strategies import DEFAULT_PROPOSAL, PROPOSALS, STRATEGIES
 from search.studies.folder import CONFIGURATION, read_object
 
 DEFAULTS: dict[str, Any] = {
@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "task_option": {},
     "latency_limit": None,
     "ranker": None,
-    "proposal": "mixed",
+    "proposal": DEFAULT_PROPOSAL,
     "sampler": "lmsearcher",
     "format": None,
     "history_control": None,
@@ -51,7 +51,7 @@ DEFAULTS: dict[str, Any] = {
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"proposal": "uniform", "format": "paper", "candidates": 10, "warmup": 5, "budget": 192},
-    "best": {"proposal": "mixed", "candidates": 10, "warmup": 5},
+    "best": {"proposal": DEFAULT_PROPOSAL, "candidates": 10, "warmup": 5},
 }
 NOT_IN_RECIPES = ("out", "storage", "study", "resume", "take_over")
 MAY_CHANGE = (
@@ -107,10 +107,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="SPEC",
         help=(
             f"{', '.join(RANKERS)}; some take an argument: chat:YAML, endpoint:URL#MODEL,"
-            " write:endpoint:URL#MODEL, replay:PATH (default: nano where its model and torch are there, else surrogate)"
+            " write:endpoint:URL#MODEL, replay:PATH (default: nano where its model and torch are there, else views)"
         ),
     )
-    how.add_argument("--proposal", choices=PROPOSALS, help="where candidates come from (default mixed)")
+    how.add_argument("--proposal", choices=PROPOSALS, help=f"where candidates come from (default {DEFAULT_PROPOSAL})")
     how.add_argument("--format", metavar="NAME", help="prompt format of a language-model ranker: paper, release, ...")
     how.add_argument(
         "--history-control",

@@ -54,14 +54,14 @@ def usable(role: str) -> list[str]:
 
 
 def default_ranker(space: Space | None = None) -> str:
-    """The shipped nano model where it is present and torch is installed, else the ridge surrogate.
+    """The shipped nano model where it is present and torch is installed, else its evidence (`views`).
 
     In a space with ladders (continuous, logarithmic, long ranges): the evidence by itself, which is better there.
     """
     if space is not None and space.geometry is not None:
         return "smooth"
     there = (SHIPPED / "nano" / "config.json").exists() and find_spec("torch") and find_spec("transformers")
-    return "nano" if there else "surrogate"
+    return "nano" if there else "views"
 
 
 __all__ = [

@@ -12,7 +12,7 @@ from search.rankers import Context, default_ranker, make_ranker
 from search.rankers.base import Ranker
 from search.samplers.base import StrategySampler
 from search.spaces import Space
-from search.strategies import PROPOSALS
+from search.strategies import DEFAULT_PROPOSAL, PROPOSALS
 from search.strategies.base import Setup, Strategy
 from search.strategies.classical import LocalSearch, RegularizedEvolution
 from search.strategies.lmsearch import LMSearch
@@ -24,7 +24,7 @@ class LMSearcherSampler(StrategySampler):
     """The paper's loop as an Optuna sampler: a pool of fresh candidates, a ranker chooses.
 
     ranker: a spec such as 'surrogate', 'nano', 'chat:YAML', 'endpoint:URL#MODEL', or a Ranker (default: nano where it
-    is shipped, else surrogate; smooth where a parameter is continuous, logarithmic or long). proposal, candidates,
+    is shipped, else views; smooth where a parameter is continuous, logarithmic or long). proposal, candidates,
     warmup: as in `python -m search.run`. seed=None draws one. The rest: see StrategySampler.
     """
 
@@ -33,7 +33,7 @@ class LMSearcherSampler(StrategySampler):
         space: Space | None = None,
         *,
         ranker: str | Ranker | None = None,
-        proposal: str = "mixed",
+        proposal: str = DEFAULT_PROPOSAL,
         candidates: int = 10,
         warmup: int = 5,
         prompt_format: str | None = None,

@@ -20,6 +20,7 @@ STRATEGIES = {
     "gp": "search.strategies.from_optuna:GP",
 }
 PROPOSALS = ("uniform", "evolution", "mixed", "wide")
+DEFAULT_PROPOSAL = "wide"
 
 
 def make_strategy(name: str, setup: Setup) -> Strategy:

@@ -16,6 +16,7 @@ import numpy as np
 
 from search.rankers.base import Ranker, Ranking
 from search.spaces import Seen, Space
+from search.strategies import DEFAULT_PROPOSAL
 from search.strategies.listed import Listed, listed
 from search.strategies.proposals import Candidate, propose
 
@@ -41,7 +42,7 @@ class Setup:
     space: Space
     seed: int = 0
     ranker: Ranker | None = None
-    proposal: str = "mixed"
+    proposal: str = DEFAULT_PROPOSAL
     candidates: int = 10
     warmup: int = 5
     feasible: Callable[[str], bool] | None = None

@@ -3,7 +3,8 @@
 kinds  uniform    all candidates uniform over the space (the paper's loop)
        evolution  all candidates are one-digit mutants of the best codes so far
        mixed      half and half
-       wide       the most promising of some hundreds of codes that the evidence looked at, see search.strategies.wide
+       wide       the most promising of some hundreds of codes that the evidence looked at, see search.strategies.wide;
+                  in a space with ladders (search.spaces.ranges) the same as mixed
 
 A search that found nothing better for a while looks elsewhere: see `parents`.
 """
@@ -61,6 +62,8 @@ def propose(
     pool: dict[str, Candidate] = {}
     if kind == "wide" and space.geometry is not None:
         kind = "mixed"  # the scan reads digits; with ladders the strategy looks at many candidates by places anyway
+    if kind == "wide" and space.geometry is not None:
+        kind = "mixed"  # among many of these the strategy looks itself, with the evidence that knows distances
     if kind == "wide" and history:
         _fill(pool, n, promising(space, history, rng, codes), "scan", space, taken, feasible)
         kind = "uniform"  # what is missing, if anything

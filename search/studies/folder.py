@@ -162,7 +162,7 @@ def summary(
         "failures": dict(Counter(t.reason for t in trials if t.reason)),
         "ranker": {
             "calls": (
-                sum(t.origin in ("uniform", "mutant", "written", "fallback") for t in trials)
+                sum(t.origin in ("uniform", "mutant", "scan", "written", "fallback") for t in trials)
                 if configuration.get("sampler") == "lmsearcher"
                 else 0
             ),

@@ -18,7 +18,7 @@ from search.errors import UserError
 from search.rankers import Context, default_ranker, make_ranker
 from search.rankers.base import Ranker, Ranking
 from search.spaces import Seen, Space
-from search.strategies import make_strategy
+from search.strategies import DEFAULT_PROPOSAL, make_strategy
 from search.strategies.base import Setup, Strategy, Suggestion
 from search.studies import STUDY
 from search.studies.claims import lost_claim
@@ -57,7 +57,7 @@ class Study:
         sampler: str | Strategy = "lmsearcher",
         ranker: str | Ranker | None = None,
         seed: int = 0,
-        proposal: str = "mixed",
+        proposal: str = DEFAULT_PROPOSAL,
         candidates: int = 10,
         warmup: int = 5,
         feasible: Callable[[str], bool] | None = None,
