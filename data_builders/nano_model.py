@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data_builders.tokenizer import llama_config
+from data_builders.tokenizer import llama_config, save_start
 from search.errors import cli, did_you_mean
 from search.prompts.nano import MARK, TOKEN, vocabulary
 
@@ -98,27 +98,19 @@ def smooth_embeddings(tokens: list[str], width: int, seed: int, std: float = 0.1
 def write_start(folder: str | Path, size: str = "small", seed: int = 0) -> Path:
     """Config, tokenizer and starting weights of an untrained model; returns the folder."""
     import torch
-    from transformers import GenerationConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     if size not in SIZES:
         raise did_you_mean("size", size, SIZES)
     hidden, layers, heads, inner = SIZES[size]
     folder, tokenizer = Path(folder), build_tokenizer()
-    special = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
     torch.manual_seed(seed)
     config = llama_config(tokenizer, hidden, layers, heads, inner)
     config.initializer_range = 0.08
     model = LlamaForCausalLM(config)
     start = smooth_embeddings(tokenizer.convert_ids_to_tokens(range(len(tokenizer))), hidden, seed)
     model.get_input_embeddings().weight.data.copy_(torch.from_numpy(start))
-    model.generation_config = GenerationConfig(max_new_tokens=64, do_sample=False, **special)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_start(model, tokenizer, folder, longest=64)
 
 
 def main() -> int:

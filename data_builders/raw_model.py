@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_builders.tokenizer import llama_config, save_start
 from search.errors import cli, did_you_mean
 from search.prompts.stamped import (
     FIRST_CODE,
@@ -202,27 +203,9 @@ def _start_layer(layer: Any, config: Any, along: _Directions, start: Start, gene
 
 def config_of(size: str, tokenizer: Any) -> Any:
     """The LlamaConfig of that size; UserError for an unknown one."""
-    from transformers import LlamaConfig
-
     if size not in SIZES:
         raise did_you_mean("size", size, SIZES)
-    hidden, layers, heads, inner = SIZES[size]
-    return LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        max_position_embeddings=CONTEXT,
-        rope_theta=THETA,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        architectures=["LlamaForCausalLM"],
-        dtype="float32",
-    )
+    return llama_config(tokenizer, *SIZES[size], context=CONTEXT, tie=False, rope_theta=THETA)
 
 
 def write_start(folder: str | Path, size: str = "small", seed: int = 0, copying: bool = True) -> Path:
@@ -231,7 +214,7 @@ def write_start(folder: str | Path, size: str = "small", seed: int = 0, copying:
     copying: False keeps the usual random weights.
     """
     import torch
-    from transformers import GenerationConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     folder, tokenizer = Path(folder), build_tokenizer()
     config = config_of(size, tokenizer)
@@ -239,15 +222,7 @@ def write_start(folder: str | Path, size: str = "small", seed: int = 0, copying:
     model = LlamaForCausalLM(config)
     if copying:
         copying_start(model, Start(), seed)
-    special = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    model.generation_config = GenerationConfig(max_new_tokens=1, do_sample=False, **special)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_start(model, tokenizer, folder, longest=1)
 
 
 def main() -> int:

@@ -69,9 +69,9 @@ def build_tokenizer(phrases: list[str] | None = None, max_length: int = 8192) ->
 
 
 def llama_config(
-    tokenizer: Any, hidden: int, layers: int, heads: int, inner: int, context: int = 8192, tie: bool = True
+    tokenizer: Any, hidden: int, layers: int, heads: int, inner: int, context: int = 8192, tie: bool = True, **more: Any
 ) -> Any:
-    """A LlamaConfig of that shape for that tokenizer."""
+    """A LlamaConfig of that shape for that tokenizer; more: further settings, such as rope_theta."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -88,7 +88,19 @@ def llama_config(
         pad_token_id=tokenizer.pad_token_id,
         architectures=["LlamaForCausalLM"],
         dtype="float32",
+        **more,
     )
+
+
+def save_start(model: Any, tokenizer: Any, folder: Path, longest: int) -> Path:
+    """Save an untrained model with its tokenizer; longest: tokens of an answer. Returns the folder."""
+    from transformers import GenerationConfig
+
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(max_new_tokens=longest, do_sample=False, **special)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 SIZES = {  # hidden, layers, heads, inner
