@@ -113,6 +113,11 @@ def row_shape(args: argparse.Namespace) -> RowShape:
     """The sampling options, checked."""
     if not 2 <= args.candidates <= 100:
         raise UserError(f"--candidates was given {args.candidates} - allowed are 2 to 100 - the paper uses 10")
+    if args.format == "direct" and not args.direct:
+        raise UserError(
+            "--format direct was given without --direct - it shows no candidates, so an answer is a code of its own -"
+            " add --direct"
+        )
     for name in ("p_decision", "p_option"):
         if not 0 <= getattr(args, name) < 1:
             raise UserError(

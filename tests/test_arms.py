@@ -115,6 +115,14 @@ def test_a_base_or_recipe_that_cannot_be_varied_is_refused(tmp_path, monkeypatch
     assert "dataset: sample_" in arms.training_text(twice, arm)
 
 
+def test_rows_of_the_direct_format_are_direct_rows(monkeypatch, capsys):
+    from data_builders import nb201
+
+    monkeypatch.chdir(ROOT)
+    assert run(nb201.main, monkeypatch, "--format", "direct", "--samples", 1) == 2
+    assert "add --direct" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_weights_of_an_ablation_are_not_those_of_the_main_run(tmp_path):
     """Both trained for real with LLaMA-Factory, one after the other in one folder of work, as a user would."""

@@ -23,6 +23,7 @@ FLOORS = [
     {"reports"},
     {"cli"},
     {"run", "exam", "report", "stamp", "push", "samplers"},
+    {"analyse", "reproduce"},
 ]
 FLOOR = {wing: number for number, wings in enumerate(FLOORS) for wing in wings}
 BUILDERS_MAY = {"errors", "files", "registry", "threads", "spaces", "prompts", "tables"}

@@ -27,6 +27,8 @@ COMMANDS = {
     "report": ("search.report", "compare runs: one page, one table, one picture"),
     "stamp": ("search.stamp", "record or show the prompt format of a model folder"),
     "push": ("search.push", "a model or rows to the Hugging Face Hub, checked first"),
+    "reproduce": ("search.reproduce", "the paper's rows: what each needs, costs, and gives here"),
+    "analyse": ("search.analyse", "which candidates a ranker picks, what a model attends to"),
     "build": ("data_builders.build", "training rows by a recipe"),
     "check": ("data_builders.check", "check training rows"),
     "card": ("data_builders.card", "the data sheet of training rows"),

@@ -124,14 +124,14 @@ class ChatRanker(Ranker):
     def rank(self, history: Sequence[Seen], candidates: Sequence[str]) -> Ranking:
         started = time.perf_counter()
         room = 4 * max(len(self.write(c)) for c in candidates) + SPARE_TOKENS
-        shown, text, prompt = history, *self._question(history, candidates)
+        shown, text, prompt = history, *self.question(history, candidates)
         if len(prompt) + room > self.context:
             shown = fit_history(
                 history,
                 lambda h: len(self.prompt_ids(h, candidates)) + room <= self.context,
                 self.format.sort,
             )
-            text, prompt = self._question(shown, candidates)
+            text, prompt = self.question(shown, candidates)
         info = {
             "mode": self.mode,
             "format": self.format.name,
@@ -142,14 +142,14 @@ class ChatRanker(Ranker):
             return self._score(prompt, candidates, info, started)
         return self._generate(text, history, candidates, info, started)
 
-    def _question(self, history: Sequence[Seen], candidates: Sequence[str]) -> tuple[str, list[int]]:
+    def question(self, history: Sequence[Seen], candidates: Sequence[str]) -> tuple[str, list[int]]:
         shown = [Seen(self.write(s.code), s.value) for s in history]
         text = self.format.render(shown, [self.write(c) for c in candidates]).text
         return text, self.encode(text)
 
     def prompt_ids(self, history: Sequence[Seen], candidates: Sequence[str]) -> list[int]:
         """Token ids of the whole prompt up to where the answer begins."""
-        return self._question(history, candidates)[1]
+        return self.question(history, candidates)[1]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one question, as LLaMA-Factory's template encodes it in training."""
