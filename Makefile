@@ -36,7 +36,7 @@ venv: .venv/.ready
 	@echo "The environment is ready in .venv. Next: make demo, or make test."
 
 test: venv
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 test-slow: venv
 	$(BIN)/python -m pytest -q -m slow
