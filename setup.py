@@ -16,6 +16,7 @@ SHIPPED = (  # models by name: the folder may also hold downloads and trained we
     "data/README.md",
     "models/nano/*",
     "models/nano_answer/*",
+    "models/raw/*",
     "models/tiny/*",
     "yaml/*",
     "recipes/**/*",

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.rankers import Context, make_ranker
+from search.rankers import SHIPPED, Context, make_ranker
 from search.spaces import Seen, Space
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from data_builders.prior.stamped_rows import STAGES, histories, written
 from data_builders.raw_model import write_start
 from data_builders.train import IGNORED, only_answers
 from search.prompts.stamp import write_stamp
-from search.prompts.stamped import BOS, FIRST_CODE, FIRST_VALUE, arrays, naming, steady_bins
+from search.prompts.stamped import BOS, FIRST_CODE, FIRST_VALUE, arrays, bin_scores, naming, steady_bins
+from search.rankers.control import HistoryControl
 from search.rankers.raw import RawRanker, dealt, load, reading
 
 SPACE = Space.of_sizes([4, 4, 4, 3, 3])
@@ -39,6 +41,21 @@ def asked(seed: int = 0, n: int = 25, m: int = 10) -> tuple[list[Seen], list[str
     values = rng.normal(size=(5, 4))[np.arange(5), codes].sum(1)
     texts = SPACE.to_codes(codes)
     return [Seen(c, float(v)) for c, v in zip(texts[:n], values[:n], strict=True)], texts[n:], values[n:]
+
+
+def correlation(model, rows: int = 24) -> float:
+    """Of expected and true values in the second half of fresh easy histories."""
+    guessed, true = [], []
+    for i, told in enumerate(histories(np.random.default_rng(5), 160, STAGES["easy"])[:rows]):
+        ids = np.concatenate([[BOS], written(np.random.default_rng(i), told).reshape(-1)])
+        width = 2 * told.codes.shape[1] + 2
+        places = 1 + np.arange(len(told.codes)) * width + width // 2 - 1
+        places = places[len(places) // 2 :]
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor(ids)[None]).logits[0, places, FIRST_VALUE:FIRST_CODE]
+        guessed.append(logits.softmax(-1).numpy() @ bin_scores())
+        true.append(bin_scores()[ids[places + 1] - FIRST_VALUE])
+    return float(np.corrcoef(np.concatenate(guessed), np.concatenate(true))[0, 1])
 
 
 def test_the_start_is_an_ordinary_llama_and_the_same_every_time(start: Path, tmp_path: Path):
@@ -141,3 +158,33 @@ def test_the_spec_names_folder_and_reading(start: Path):
     ranker = make_ranker(f"raw:{start}#blend?names=3", Context(SPACE, goal="pick"))
     assert (ranker.mode, ranker.names) == ("blend", 3)
     assert make_ranker(f"raw:{start}", Context(SPACE, goal="pick")).mode == "mean"
+
+
+def shipped() -> RawRanker:
+    return RawRanker(SHIPPED / "raw", "mean")
+
+
+def test_the_shipped_model_is_light_and_stamped():
+    folder = SHIPPED / "raw"
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 10e6
+    assert json.loads((folder / "prompt_format.json").read_text())["format"] == "stamped"
+
+
+def test_the_shipped_model_reads_fresh_histories():
+    assert correlation(load(SHIPPED / "raw")) > 0.6
+
+
+def percentile(ranker, worlds: int = 16) -> float:
+    marks = []
+    for seed in range(worlds):
+        history, candidates, values = asked(seed, 30)
+        pick = values[candidates.index(ranker.rank(history, candidates).best)]
+        marks.append((values < pick).mean() * 10 / 9)
+    return float(np.mean(marks))
+
+
+def test_the_shipped_model_believes_the_history_it_is_shown():
+    true, shuffled, negated = (
+        percentile(r) for r in (shipped(), HistoryControl(shipped(), "shuffled"), HistoryControl(shipped(), "negated"))
+    )
+    assert true > 0.8 and true - shuffled > 0.15 and negated < 0.25
