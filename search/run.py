@@ -6,17 +6,22 @@ point with `--resume`. Exit codes: 0 done, 2 wrong use, 1 anything else.
 
 from __future__ import annotations
 
-import json
+import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.cli.options import DEFAULTS, settings, without_password
-from search.errors import UserError, cli, program
+from search.cli.checks import hide_secrets
+from search.cli.options import DEFAULTS, settings
+from search.errors import UserError, WorkLost, cli, printable, program, without_secrets
 from search.threads import wait_asleep
+
+DETAILS = "error.log"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,11 +40,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped - every told trial is kept - continue with:\n  {resume_line(out)}", file=sys.stderr)
         return 1
+    except UserError:
+        raise
+    except Exception as error:
+        raise _stopped(error, given, out) from error
 
 
 def resume_line(out: Path) -> str:
     """The command that continues a run."""
-    return f"{program('search.run')} --resume --out {out}"
+    return f"{program('search.run')} --resume --out {shlex.quote(str(out))}"
+
+
+def _stopped(error: Exception, given: Mapping[str, Any], out: Path) -> WorkLost:
+    """What is said when something gave out (a database, a server, or this program); details go to a file."""
+    from search.studies.storage import first_line
+
+    details = ""
+    with suppress(OSError):
+        (out / DETAILS).write_text(without_secrets(traceback.format_exc()), "utf-8", "backslashreplace")
+        details = f" (details in {out / DETAILS})"
+    return WorkLost(
+        f"the run stopped: {type(error).__name__}: {first_line(error, given['storage'])}{details} - every told trial is"
+        f" kept - correct the cause, then continue with: {resume_line(out)}"
+    )
 
 
 def _run_all(given: Mapping[str, Any], out: Path) -> int:
@@ -48,15 +71,16 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     from search.cli.plan import arms_of
     from search.files import write_atomic
     from search.studies.claims import own
-    from search.studies.folder import CONFIGURATION, check_empty
+    from search.studies.folder import CONFIGURATION, check_empty, line
 
     task = build_task(given)
-    if given["budget"] > reachable(task):
-        raise UserError(
-            f"--budget {given['budget']} was given - "
-            f"{task.name or 'this space'} has {reachable(task)} codes to evaluate - give a budget of at most that"
-        )
     arms = list(arms_of(complete(given), task, out))
+    for budget in sorted({given["budget"], *(arm["budget"] for _, arm in arms)}):
+        if budget > reachable(task):
+            raise UserError(
+                f"--budget {budget} was given - "
+                f"{task.name or 'this space'} has {reachable(task)} codes to evaluate - give a budget of at most that"
+            )
     check_empty(out, given["resume"])
     rankers = Rankers(task)
     for _, arm in arms:
@@ -69,7 +93,7 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
     with own(out, given["take_over"]):
         check_empty(out, given["resume"])
         write_atomic(
-            out / CONFIGURATION, json.dumps(_configuration(complete(given)) | {"arms": given["arms"]}, indent=1) + "\n"
+            out / CONFIGURATION, line(_configuration(complete(given)) | {"arms": hide_secrets(given["arms"])}, indent=1)
         )
         task.prepare(progress=not given["quiet"])
         worst = 0
@@ -106,7 +130,7 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
         print(f"rebuilt: {restored}", file=sys.stderr)
     study.store.reap(given["take_over"], exclusive=own_journal)
     rows = Rows(home, study.trials)
-    label = f"{folder.resolve().name} seed {seed}"
+    label = printable(f"{folder.resolve().name} seed {seed}")
     with Bar(study, given["budget"], label, given["quiet"]) as bar:
         if given["workers"] > 1:
 
@@ -129,7 +153,7 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
     finish(home, summary(task.describe(), _configuration(given), trials, best, ending.why, seed), trials, best)
     block = final_block(study, best, ending, home, label, len(trials), given["budget"], resume_line(Path(given["out"])))
     print(
-        block
+        printable(block, keep="\n")
         if folder.parent.name != "controls"
         else f"{label}: best {best.code if best else 'none'}  value {best.value if best else float('nan'):.6g}"
     )
@@ -138,18 +162,19 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
 
 def _configuration(given: Mapping[str, Any]) -> dict[str, Any]:
     kept = {k: given[k] for k in DEFAULTS if k not in ("resume", "take_over", "quiet", "arms", "out")}
-    return kept | {"storage": without_password(given["storage"])}
+    return hide_secrets(kept)
 
 
 def _closing(out: Path, task: Any, arms: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
     """What to do next: the task's epilogue for the best architecture of all, and the report's command line."""
     from search.cli.console import closing
+    from search.studies.folder import read_summary
 
     folders = [f for f, _ in arms]
-    print(f"\n{closing(folders)}\n")
+    print(printable(f"\n{closing(folders)}\n", keep="\n"))
     better = max if task.direction == "maximize" else min
     bests = [
-        s["best"] for f in folders for p in f.glob("seed-*/summary.json") if (s := json.loads(p.read_text()))["best"]
+        best for f in folders for p in sorted(f.glob("seed-*/summary.json")) if (best := read_summary(p).get("best"))
     ]
     if bests:
         said = task.epilogue(better(bests, key=lambda b: b["value"])["code"])

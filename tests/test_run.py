@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli.options import settings, without_password
+from search.cli.options import settings
 from search.errors import UserError, cli
 from search.rankers import default_ranker
 from search.run import main
@@ -222,13 +222,6 @@ def test_a_torn_journal_is_repaired_and_the_user_is_told(tmp_path, capsys):
     assert search(tmp_path / "r", "--resume", "--budget", "8") == 0
     assert "repaired: " in (said := capsys.readouterr().err) and "journal.log.damaged" in said
     assert [t["number"] for t in rows(tmp_path / "r" / "seed-0")] == list(range(8))
-
-
-def test_passwords_are_not_written_to_run_folders(tmp_path, capsys):
-    assert without_password("postgresql://me:s:e/cret@db:5432/x") == "postgresql://me:***@db:5432/x"
-    assert without_password("sqlite:///a.db") == "sqlite:///a.db" and without_password(None) is None
-    (tmp_path / "run.json").write_text(json.dumps({"task": "nb201/cifar10", "storage": "postgresql://me:***@db/x"}))
-    assert "give --storage again" in wrong(capsys, "--resume", "--out", str(tmp_path))
 
 
 @pytest.mark.parametrize("ranker", ["surrogate", "oracle", pytest.param("nano", marks=pytest.mark.slow)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from search.cli.checks import hide_secrets
 from search.errors import UserError
 from search.rankers import Context, Ranker, default_ranker, make_ranker, ranker_class
 from search.rankers.control import controlled
@@ -113,7 +114,17 @@ def build_study(
         codes=task.codes(),
         repeats=settings["allow_repeats"],
         transcript=transcript_of(settings, folder),
+        settings=binding(settings, task, seed),
     )
+
+
+BOUND = ("sampler", "ranker", "proposal", "format", "candidates", "warmup", "allow_repeats", "task_option")
+
+
+def binding(settings: Mapping[str, Any], task: Task, seed: int) -> dict[str, Any]:
+    """What a study keeps of its settings, so that no run with others goes on with it: all that its trials depend on."""
+    about = {"task": task.name, "metric": task.metric, "seed": seed, "table": task.table and task.table.sha256}
+    return hide_secrets({k: settings[k] for k in BOUND} | about)
 
 
 def running(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ defaults  <  --preset  <  --recipe FILE  <  (with --resume) the run's own run.js
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.errors import UserError, did_you_mean, program
+from search.cli.checks import PRESETS, arm_settings, checked, hide_secrets, preset_settings, shown, task_options
+from search.errors import HIDDEN, UserError, did_you_mean, program
 from search.files import find
 from search.rankers import HISTORY_CONTROLS, RANKERS, default_ranker, ranker_class
 from search.strategies import DEFAULT_PROPOSAL, PROPOSALS, STRATEGIES
@@ -49,10 +51,6 @@ DEFAULTS: dict[str, Any] = {
     "quiet": False,
     "arms": None,
 }
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"proposal": "uniform", "format": "paper", "candidates": 10, "warmup": 5, "budget": 192},
-    "best": {"proposal": DEFAULT_PROPOSAL, "candidates": 10, "warmup": 5},
-}
 NOT_IN_RECIPES = ("out", "storage", "study", "resume", "take_over")
 MAY_CHANGE = (
     "budget",
@@ -67,7 +65,6 @@ MAY_CHANGE = (
     "quiet",
     "seeds",
 )
-MASK = ":***@"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -197,25 +194,29 @@ def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     if "task_option" in given:
         given["task_option"] = dict(_key_value(o) for o in given["task_option"])
     layer = {**recipe, **overrides, **given}
+    for key, check_one in (("task_option", task_options), ("arms", _arms)):
+        if key in layer:
+            layer[key] = check_one(layer[key])
     preset = layer.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
-        raise did_you_mean("preset", str(preset), PRESETS)
-    merged = {**DEFAULTS, **PRESETS.get(preset, {})}
+    merged = {**DEFAULTS, **preset_settings(preset)}
     if layer.get("resume") and layer.get("out"):
         merged.update(_remembered(Path(layer["out"]), layer))
     merged.update(layer)
     if layer.get("task_option"):
-        merged["task_option"] = {**(recipe.get("task_option") or {}), **layer["task_option"]}
+        merged["task_option"] = {**task_options(recipe.get("task_option")), **layer["task_option"]}
     if merged["latency_limit"] is not None:
-        merged["task_option"] = {**merged["task_option"], "latency_limit": merged["latency_limit"]}
-    merged["out"] = str(merged["out"] or Path("runs") / (name or _default_name(merged)))
+        merged["task_option"] = {**task_options(merged["task_option"]), "latency_limit": merged["latency_limit"]}
+    merged["arms"] = _arms(merged["arms"])
+    merged = checked(merged)
+    merged["out"] = str(merged["out"] or Path("runs") / str(name or _default_name(merged)))
+    _writable_name(merged["out"])
     merged["study"] = merged["study"] or Path(merged["out"]).resolve().name
-    merged["seeds"] = parse_seeds(merged["seeds"])
-    _check(merged)
     if preset == "paper":
         _check_reader(merged)
     if layer.get("format") and merged["sampler"] == "lmsearcher" and not merged["arms"]:
         _check_format(layer["format"], merged["ranker"] or default_ranker())
+    for changes in (merged["arms"] or {}).values():
+        arm_settings(merged, changes)
     return merged, check is not None
 
 
@@ -234,7 +235,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"recipe {path} was given - it cannot be read ({error.strerror}) - see recipes/search/"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"recipe {path} is not valid YAML: {str(error).splitlines()[-1].strip()} - correct that line"
         ) from error
@@ -244,21 +245,45 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     for key in recipe:
         _known(key, str(path), ("name", "preset", "description", "expects"))
     recipe.pop("description", None), recipe.pop("expects", None)
-    names = [recipe.get("name")] + list(recipe.get("arms") or {})
-    for name in names:
-        if name is not None and not PLAIN_NAME.match(str(name)):
-            raise UserError(
-                f"recipe {path} has the name '{name}' - names are letters, digits, '.', '_' and '-' - files stay inside"
-                " --out"
-            )
-    arms = recipe.get("arms") or {}
-    if not isinstance(arms, dict) or not all(isinstance(a, dict) for a in arms.values()):
-        raise UserError(f"recipe {path} has arms of another shape - it must be a mapping: arm name -> options")
-    recipe["arms"] = {str(n): {str(k).replace("-", "_"): v for k, v in a.items()} for n, a in arms.items()} or None
-    for arm in (recipe["arms"] or {}).values():
-        for key in arm:
-            _known(key, str(path), ("preset",))
+    if recipe.get("name") is not None:
+        _plain_name(recipe["name"])
+    recipe["arms"] = _arms(recipe.get("arms"))
     return recipe
+
+
+def _arms(arms: Any) -> dict[str, dict[str, Any]] | None:
+    """Arms as a recipe may have them: name -> options, of single values or lists of them; None without any."""
+    if arms is None or arms == {}:
+        return None
+    if not isinstance(arms, dict) or not all(isinstance(a, dict) for a in arms.values()):
+        raise UserError("arms of another shape were given - it must be a mapping: arm name -> options")
+    out = {}
+    for name, arm in arms.items():
+        out[_plain_name(name)] = {str(k).replace("-", "_"): v for k, v in arm.items()}
+        for key, value in out[str(name)].items():
+            _known(key, f"arm {name}", ("preset",))
+            for one in value if isinstance(value, list) else [value]:
+                if one is not None and not isinstance(one, (str, int, float)):
+                    raise UserError(f"arm {name} sets '{key}' to {shown(value)} - it must be one value")
+    return out
+
+
+def _plain_name(name: Any) -> str:
+    if isinstance(name, (str, int, float)) and PLAIN_NAME.fullmatch(str(name)):
+        return str(name)
+    raise UserError(
+        f"the name {shown(name)} was given - names are letters, digits, '.', '_' and '-' - files stay inside --out"
+    )
+
+
+def _writable_name(out: str) -> None:
+    """UserError for a path that no system can have."""
+    try:
+        os.stat(out)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise UserError(f"--out {out} was given - it cannot be a folder ({error}) - choose another") from error
 
 
 def _known(key: str, where: str, also: Sequence[str] = ()) -> None:
@@ -279,7 +304,7 @@ def _key_value(text: str) -> tuple[str, Any]:
         raise UserError(f"'{text}' was given - it must read KEY=VALUE - e.g. budget=50")
     try:
         return key.strip().replace("-", "_"), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return key.strip().replace("-", "_"), value
 
 
@@ -294,14 +319,18 @@ def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
             f"{path} is damaged: it is not a JSON object - restore it from a copy; or move it away and repeat the whole"
             " command line with --resume"
         )
-    old = {k: v for k, v in old.items() if k in DEFAULTS}
-    if MASK in str(old.get("storage")) and "storage" not in layer:
-        raise UserError(
-            f"{out} keeps its trials in {old['storage']} - passwords are not written to run folders - give --storage"
-            " again"
-        )
-    for key, value in layer.items():
-        same = old.get(key) == value or (key == "task_option" and {**(old.get(key) or {}), **value} == old.get(key))
+    old = {k: v for k, v in old.items() if k in DEFAULTS and k not in ("out", "resume", "take_over", "quiet")}
+    for key, again in (("storage", "--storage"), ("ranker", "--ranker"), ("arms", "--recipe")):
+        if HIDDEN in str(old.get(key)) and key not in layer:
+            raise UserError(
+                f"{out} was started with {key} {old[key]} - passwords are not written to run folders - give"
+                f" {again} again"
+            )
+    for key, given in layer.items():
+        value = hide_secrets(given) if key == "arms" or isinstance(given, str) else given
+        same = old.get(key) == value
+        if key == "task_option":
+            same = {**task_options(old.get(key)), **value} == old.get(key)
         if key in old and key not in MAY_CHANGE and not same:
             raise UserError(
                 f"--{key.replace('_', '-')} {value} was given but {out} was started with {old[key]} - "
@@ -310,31 +339,11 @@ def _remembered(out: Path, layer: Mapping[str, Any]) -> dict[str, Any]:
     return old
 
 
-def without_password(storage: str | None) -> str | None:
-    """A storage URL as it may be written down."""
-    return re.sub(r"(?<=//)([^/@:]*):[^@]*@", rf"\1{MASK}", storage) if storage else storage
-
-
 def _default_name(merged: Mapping[str, Any]) -> str:
     """Where a run goes that was given no --out: what is searched and how; two metrics of one table are two runs."""
     what = merged["task"] or f"{Path(str(merged['table'] or 'search')).name.split('.')[0]}-{merged['metric'] or ''}"
     how = merged["sampler"] if merged["sampler"] != "lmsearcher" else merged["ranker"] or default_ranker()
     return re.sub(r"[^A-Za-z0-9._]+|-{2,}", "-", f"{what}-{how}").strip("-.")
-
-
-def parse_seeds(text: Any) -> list[int]:
-    """'0-4,9' -> [0, 1, 2, 3, 4, 9]."""
-    if isinstance(text, list) and all(isinstance(s, int) for s in text):
-        return text
-    seeds: list[int] = []
-    for part in str(text).split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise UserError(
-                f"--seeds {text} was given - allowed are numbers and ranges such as 0-4 or 0,3,7 - correct '{part}'"
-            )
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return list(dict.fromkeys(seeds))
 
 
 def _check_reader(merged: dict[str, Any]) -> None:
@@ -359,33 +368,3 @@ def _check_format(name: str, ranker: str) -> None:
             f"--format {name} was given - ranker {ranker} asks in its own format, {' or '.join(known)} - leave --format"
             " out, or name a ranker that asks in words: chat:YAML, endpoint:URL#MODEL"
         )
-
-
-def _check(merged: Mapping[str, Any]) -> None:
-    for key, least in (("budget", 1), ("candidates", 1), ("warmup", 0), ("workers", 1), ("max_failures", 0)):
-        value = merged[key]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise UserError(
-                f"--{key.replace('_', '-')} {value} was given - it must be a whole number of at least {least}"
-            )
-    if merged["timeout"] is not None and not merged["timeout"] > 0:
-        raise UserError(f"--timeout {merged['timeout']} was given - it must be a positive number of seconds")
-    if merged["proposal"] not in PROPOSALS:
-        raise did_you_mean("proposal", str(merged["proposal"]), PROPOSALS)
-    if merged["history_control"] not in (None, *HISTORY_CONTROLS):
-        raise did_you_mean("history control", str(merged["history_control"]), HISTORY_CONTROLS)
-    if merged["sampler"] not in STRATEGIES:
-        raise did_you_mean("sampler", str(merged["sampler"]), STRATEGIES)
-    if merged["resume"] and not merged["task"] and not merged["table"]:
-        raise UserError(
-            f"--resume --out {merged['out']} was given - there is no run in that folder - name the folder of a run, or"
-            " leave --resume out and say what is searched: --task or --table"
-        )
-    if (merged["task"] is None) == (merged["table"] is None):
-        given = "both --task and --table were" if merged["task"] else "neither --task nor --table was"
-        raise UserError(
-            f"{given} given - exactly one says what is searched - e.g. --task nb201/cifar100, or --table FILE --metric"
-            " COLUMN"
-        )
-    if merged["table"] and not merged["metric"]:
-        raise UserError("--table was given without --metric - say which column to optimise - e.g. --metric accuracy")

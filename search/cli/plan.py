@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from search.cli.assemble import Rankers, build_task, complete, reachable
+from search.cli.checks import arm_settings
 from search.errors import UserError, did_you_mean
 from search.prompts import get_format
 from search.rankers import ranker_class, usable
@@ -31,7 +32,7 @@ def arms_of(given: Mapping[str, Any], task: Any, out: Path):
     for name, changes in named.items():
         yield (
             out / name,
-            complete({**given, **changes, "seeds": given["seeds"], "study": f"{given['study']}/{name}", "arms": None}),
+            complete({**arm_settings(given, changes), "study": f"{given['study']}/{name}"}),
         )
     if not named:
         yield out, given

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from search.cli.assemble import Rankers, build_study, build_task, running
-from search.errors import UserError
+from search.errors import UserError, WorkLost, program
 from search.studies.ending import Ending
-from search.studies.evaluate import Outcome, said
+from search.studies.evaluate import Outcome
 from search.studies.processes import die_with, exit_text, process_context
+from search.studies.storage import first_line
 from search.studies.study import Study
 
 POLL_SECONDS = 0.1  # between two looks at the workers; the progress bar moves no faster
+GRACE_SECONDS = 10.0  # how long a worker that was told to stop may take
 
 
 def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, parent: int, answers: Any) -> None:
@@ -36,7 +38,7 @@ def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, par
     except KeyboardInterrupt:
         answers.put(("interrupted", "", 0, None))
     except BaseException as error:
-        answers.put(("crashed", f"{type(error).__name__}: {said(error)}", 0, None))
+        answers.put(("crashed", f"{type(error).__name__}: {first_line(error, storage)}", 0, None))
 
 
 def run_workers(
@@ -63,11 +65,16 @@ def run_workers(
     except BaseException:
         for p in processes:
             p.terminate()
+        end = time.monotonic() + GRACE_SECONDS
+        while any(p.is_alive() for p in processes) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+        for p in processes:
+            p.kill()
         raise
     finally:
         for p in processes:
             p.join()
-        watch()
+    watch()
     results = []
     while not answers.empty():
         results.append(answers.get())
@@ -76,24 +83,24 @@ def run_workers(
         if pid in died:
             study.store.finish(trial_id, Outcome(None, f"its worker died ({exit_text(died[pid])})"))
     watch()
-    return _ending(results, len(died), study, settings["budget"])
+    return _ending(results, len(died), study, settings["budget"], settings["out"])
 
 
-def _ending(results: list[tuple], died: int, study: Study, budget: int) -> Ending:
+def _ending(results: list[tuple], died: int, study: Study, budget: int, out: str) -> Ending:
     kinds = {r[0]: r for r in results}
     if "wrong" in kinds:
         raise UserError(kinds["wrong"][1])
     if "interrupted" in kinds:
         raise KeyboardInterrupt
     if "crashed" in kinds:
-        raise SystemExit(
-            f"error: a worker stopped ({kinds['crashed'][1]}) - every told trial is kept - correct the cause, then"
-            " continue with --resume"
+        raise WorkLost(
+            f"a worker stopped ({kinds['crashed'][1]}) - every told trial is kept - correct the cause, then continue"
+            f" with: {program('search.run')} --resume --out {out}"
         )
     if died and len(study.trials) < budget:
-        raise SystemExit(
-            f"error: {died} workers died - every told trial is kept - lower --workers if memory ran out, then continue"
-            " with --resume"
+        raise WorkLost(
+            f"{died} workers died - every told trial is kept - lower --workers if memory ran out, then continue with:"
+            f" {program('search.run')} --resume --out {out}"
         )
     failed = [r for r in results if r[1] == "failures"]
     if failed:

@@ -19,6 +19,7 @@ import numpy as np
 from search.errors import UserError
 from search.spaces.decision import DIGITS as DIGITS
 from search.spaces.decision import Decision as Decision
+from search.spaces.decision import option_text
 from search.spaces.geometry import Geometry
 from search.spaces.ranges import Ladder
 
@@ -131,7 +132,7 @@ class Space:
             if a.name not in arch:
                 raise UserError(f"the architecture lacks decision '{a.name}' - it needs {[x.name for x in self.axes]}")
             value = arch[a.name]
-            level = a.level(value) if isinstance(a, Ladder) else a.options.index(value) if value in a.options else None
+            level = a.level(value) if isinstance(a, Ladder) else a.index(value)
             if level is None:
                 raise UserError(f"decision '{a.name}' was given {value!r} - options are {list(a.options)}")
             levels.append(level)
@@ -244,7 +245,7 @@ class Space:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-friendly description: name and decisions."""
         plain = (int, float, bool, type(None))
-        options = [[o if isinstance(o, plain) else str(o) for o in d.options] for d in self.decisions]
+        options = [[o if isinstance(o, plain) else option_text(o) for o in d.options] for d in self.decisions]
         return {
             "name": self.name,
             "decisions": [{"name": d.name, "options": o} for d, o in zip(self.decisions, options)],

@@ -5,14 +5,18 @@ All are Optuna's engines; files go through our repair.
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
 
-from search.errors import UserError
+from search.errors import HIDDEN, UserError, without_secrets
+from search.studies.evaluate import said
 from search.studies.journal import Journal, repair
 
+GRPC_PORT = 13000  # Optuna's default
 DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("pymysql", "MySQLdb")}
 
 
@@ -29,12 +33,9 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
         done = repair(text)
         return JournalStorage(Journal(text)), done
     try:
-        if text.startswith("grpc://"):
-            from optuna.storages import GrpcStorageProxy
-
-            host, _, port = text.removeprefix("grpc://").partition(":")
-            return GrpcStorageProxy(host=host, port=int(port or 13000)), None
-        return get_storage(_with_driver(text)), None
+        return _grpc(text) if text.startswith("grpc://") else get_storage(_with_driver(text)), None
+    except UserError:
+        raise
     except ImportError as error:
         scheme = text.split("://")[0]
         raise UserError(
@@ -43,9 +44,31 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
         ) from error
     except Exception as error:
         raise UserError(
-            f"storage {address(text)} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}) - check"
-            " the address"
+            f"storage {text} cannot be opened ({type(error).__name__}: {first_line(error, text)}) - check the address;"
+            " characters such as @ : / in a password are written %40 %3A %2F"
         ) from error
+
+
+def _grpc(url: str) -> BaseStorage:
+    from optuna.storages import GrpcStorageProxy
+
+    match = re.fullmatch(r"grpc://([^\s/@:]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?", url)
+    if match is None or not 1 <= int(match[2] or GRPC_PORT) <= 65535:
+        raise UserError(
+            f"storage {url} was given - it must read grpc://HOST:PORT with a port from 1 to 65535, without user and"
+            " password (the proxy asks for none) - correct it"
+        )
+    return GrpcStorageProxy(host=match[1], port=int(match[2] or GRPC_PORT))
+
+
+def first_line(error: BaseException, url: str | None) -> str:
+    """The first line of an error's text without any part of the password that the URL holds."""
+    text = (said(error).splitlines() or [""])[0]
+    password = re.search(r"://[^\s:@/]*:(\S*)@", url or "")
+    parts = re.split(r"[@:/]", f"{password[1]}@{unquote(password[1])}") if password else []
+    for part in sorted(filter(None, parts), key=len, reverse=True):
+        text = text.replace(part, HIDDEN)
+    return text
 
 
 def _with_driver(url: str) -> str:
@@ -59,4 +82,4 @@ def _with_driver(url: str) -> str:
 def address(url: str) -> str:
     """A URL without user and password, for messages."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return without_secrets(f"{scheme}://{rest.rpartition('@')[2]}")

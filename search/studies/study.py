@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ class Study:
     ranker: a spec such as 'surrogate' or a Ranker.
     feasible: filter on codes, known before evaluation.
     codes: all that can be evaluated, uint8 (n, decisions), where only some can and they can be listed.
+    settings: kept with the study, which refuses others.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Study:
         codes: np.ndarray | None = None,
         repeats: bool = False,
         transcript: Transcript | None = None,
+        settings: Mapping[str, Any] | None = None,
     ):
         from search.studies.storage import open_storage
         from search.studies.trials import Store
@@ -84,9 +87,13 @@ class Study:
             repeats,
             codes,
         )
+        self._setup, self._sampler = setup, sampler
+        self._together = False
         self.strategy = sampler if isinstance(sampler, Strategy) else make_strategy(sampler, setup)
         opened, self.repaired = open_storage(storage)
         self.store = Store(opened, name, space, direction)
+        if settings is not None:
+            self.store.bind(settings)
 
     @property
     def trials(self) -> list[Trial]:
@@ -242,6 +249,17 @@ class Study:
                 return mine
             self.store.void(trial_id, "another worker holds this code")
             lost.add(key)
+            self._spread()
+
+    def _spread(self) -> None:
+        """Draw with a seed of this process's own once another one turned out to draw from the same trials.
+
+        With one seed they would draw the same codes in lock-step. One process alone keeps the study's seed.
+        """
+        if not self._together and isinstance(self._sampler, str):
+            own_seed = int.from_bytes(os.urandom(4), "little")
+            self.strategy = make_strategy(self._sampler, replace(self._setup, seed=own_seed))
+        self._together = True
 
 
 def _notes(ranking: Ranking | None) -> Mapping[str, Any] | None:

@@ -97,6 +97,19 @@ class Store:
         by_number = first is not None and first.distributions == old.distributions != new.distributions
         return old if by_number else new
 
+    def bind(self, settings: Mapping[str, Any]) -> None:
+        """Keep the settings with the study; UserError when it was started with others."""
+        known = self.attribute("settings")
+        if known is None:
+            self.set_attribute("settings", dict(settings))
+            known = self.attribute("settings")
+        for key in sorted({*known, *settings}):
+            if known.get(key) != settings.get(key):
+                raise UserError(
+                    f"study '{self.name}' was started with {key} {known.get(key)}, but {settings.get(key)} was given -"
+                    " a study keeps its settings - give the same, or another --out (in a database: another --study)"
+                )
+
     def trials(self) -> list[Trial]:
         """All trials that count, in number order; finished ones are read once."""
         frozen = self.storage.get_all_trials(self._study, deepcopy=False)
