@@ -9,6 +9,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -184,9 +186,26 @@ def test_what_is_no_password_is_shown(text):
     assert without_secrets(text) == text
 
 
+class NoAnswers(BaseHTTPRequestHandler):
+    """A server that lists one model and answers no question."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "model"}]}')
+
+    def do_POST(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
 def test_no_password_is_written_to_a_run_folder(tmp_path, monkeypatch):
     pytest.importorskip("httpx")
-    ranker = "endpoint:http://me:secret@127.0.0.1:9/v1#model?retries=0"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), NoAnswers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ranker = f"endpoint:http://me:secret@127.0.0.1:{server.server_port}/v1#model?retries=0"
     run = ["--task", "nb201/cifar10", "--ranker", ranker, "--budget", "7", "--quiet"]
     url = f"sqlite:///{tmp_path}/study.db?timeout=5&password=secret"
     monkeypatch.setattr("search.studies.storage.open_storage", lambda _: (_sqlite(tmp_path), None))
@@ -200,6 +219,7 @@ def test_no_password_is_written_to_a_run_folder(tmp_path, monkeypatch):
         main(["--resume", "--quiet", "--storage", url, "--out", str(tmp_path / "r")])
     again = ["--resume", "--quiet", "--storage", url, "--ranker", ranker, "--budget", "8", "--out", str(tmp_path / "r")]
     assert main(again) == 0
+    server.shutdown()
 
 
 def _sqlite(folder: Path):
