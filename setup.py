@@ -17,6 +17,7 @@ SHIPPED = (  # models by name: the folder may also hold downloads and trained we
     "models/nano/*",
     "models/nano_answer/*",
     "models/raw/*",
+    "models/raw/*",
     "models/tiny/*",
     "yaml/*",
     "recipes/**/*",

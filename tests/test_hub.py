@@ -81,7 +81,7 @@ def test_the_hub_gets_exactly_the_listed_files(model, monkeypatch, capsys):
     assert "sent: commit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["nano", "nano_answer"])
+@pytest.mark.parametrize("name", ["nano", "nano_answer", "raw"])
 def test_the_shipped_models_may_be_sent_as_they_are(name):
     assert push.check(REPOSITORY / "models" / name, "model")
 

@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -140,6 +141,17 @@ def test_files_are_copied_to_train_with_and_none_is_overwritten(tmp_path):
     assert (tmp_path / "yaml" / "lmsearcher_tiny.yaml").is_file() and (tmp_path / "models/tiny/config.json").is_file()
     assert (tmp_path / "dataset_info.json").read_text() == "{}"
     assert "0 of" in lmsearcher("files", "--copy", ".", cwd=tmp_path).stdout
+
+
+def test_what_is_tracked_beside_the_packages_is_on_the_list_of_the_wheel():
+    setup, manifest = ((REPOSITORY / name).read_text() for name in ("setup.py", "MANIFEST.in"))
+    patterns = re.findall(r'^    "([^"]+)",', setup, re.MULTILINE)
+    for name in tracked("models", "yaml", "recipes", "data", "dataset_info.json"):
+        assert any(PurePath(name).match(p) or fnmatch(name, p.replace("**/", "")) for p in patterns), (
+            f"{name}: setup.py"
+        )
+        top = "/".join(name.split("/")[:2]) if name.startswith("models/") else name.split("/")[0]
+        assert top in manifest, f"{name}: MANIFEST.in"
 
 
 # ---------------------------------------------------------------------------------------------------- the wheel itself
