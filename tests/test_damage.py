@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from search import Space, Study, UserError
 from search.run import main
+from search.studies.claims import alive, identity, own
 from search.studies.journal import repair
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 SPACE = Space.of_sizes([4] * 5)
 NB201 = ["--task", "nb201/cifar100", "--ranker", "surrogate", "--quiet"]
 
@@ -253,3 +258,52 @@ def test_a_journal_whose_study_bears_the_name_of_the_folder_goes_on(tmp_path):
     assert main(["--resume", "--quiet", "--budget", "14", "--out", str(tmp_path / "r")]) == 0
     assert rows(tmp_path / "r")[:12] == before and len(rows(tmp_path / "r")) == 14
     assert repair(journal) is None and journal.read_bytes().count(b"study_name") == 1
+
+
+def owning(folder: Path) -> subprocess.Popen:
+    """A process that owns the folder until it is ended."""
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom search.studies.claims import own\n"
+        "with own(Path(sys.argv[1])):\n    print('owned', flush=True)\n    time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"owned\n"
+    return process
+
+
+def test_a_living_run_is_not_taken_over_by_who_cannot_see_its_process(tmp_path, monkeypatch):
+    process = owning(tmp_path)
+    try:
+        monkeypatch.setattr("search.studies.claims.alive", lambda owner: False)  # what a container sees
+        for take_over in (False, True):
+            with pytest.raises(UserError, match="is in use by process"), own(tmp_path, take_over):
+                pass
+    finally:
+        process.kill()
+        process.wait()
+    with own(tmp_path):
+        pass
+
+
+def test_another_container_or_boot_is_another_place():
+    here = identity()
+    assert alive(here) is True
+    assert alive(here | {"namespace": "pid:[1]"}) is None
+    assert alive(here | {"boot": "other", "machine": None}) is None
+    assert alive({k: here[k] for k in ("host", "pid", "start")}) is True, "owners that older versions wrote"
+
+
+def test_a_folder_that_filled_between_the_look_and_the_claim_is_refused(tmp_path, monkeypatch):
+    from search.studies import claims
+
+    @contextmanager
+    def late(folder: Path, take_over: bool = False):
+        with claims_own(folder, take_over):
+            (folder / "seed-0").mkdir()  # another run was faster, and has ended
+            yield
+
+    claims_own = claims.own
+    monkeypatch.setattr(claims, "own", late)
+    with pytest.raises(UserError, match="is not empty"):
+        main([*NB201, "--budget", "6", "--out", str(tmp_path / "r")])
+    assert not (tmp_path / "r" / "run.json").exists()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from servers import free_port, mysql, postgresql
 
 from search import Decision, Space, Study, UserError
 
@@ -81,70 +78,17 @@ def test_a_worker_that_dies_gives_its_trial_back(tmp_path):
     assert [t.state for t in study.trials] == ["COMPLETE"] * 5
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def as_server_user() -> dict:
-    """PostgreSQL refuses to run as root: then it is started as nobody."""
-    return {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-
-
 @pytest.fixture(name="postgresql")
 def _postgresql():
-    """A server of our own on the loopback address; skipped where the server programs or the driver are missing."""
-    pytest.importorskip("psycopg2", reason="psycopg2-binary is not installed")
-    folders = [None, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    initdb = next((found for f in folders if (found := shutil.which("initdb", path=f and str(f)))), None)
-    if initdb is None:
-        pytest.skip("no PostgreSQL server programs (Debian: apt-get install postgresql)")
-    server = str(Path(initdb).resolve().with_name("postgres"))
-    home = Path(tempfile.mkdtemp(prefix="pg"))  # not pytest's folder: the server's user could not pass through that
-    os.chmod(home, 0o711)
-    data = home / "data"
-    data.mkdir()
-    if os.geteuid() == 0:
-        os.chown(data, 65534, 65534)
-    os.chmod(data, 0o700)
-    subprocess.run(
-        [initdb, "-D", str(data), "-U", "searcher", "-A", "trust", "--no-sync"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-        **as_server_user(),
-    )
-    port = free_port()
-    options = [
-        server,
-        "-D",
-        str(data),
-        "-p",
-        str(port),
-        "-c",
-        "listen_addresses=127.0.0.1",
-        "-c",
-        "unix_socket_directories=",
-        "-c",
-        "fsync=off",
-    ]
-    with open(home / "log", "wb") as log:
-        process = subprocess.Popen(options, stdout=log, stderr=log, cwd="/", **as_server_user())
-    try:
-        url = f"postgresql://searcher@127.0.0.1:{port}/postgres"
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0 and b"ready to accept" in (home / "log").read_bytes():
-                    break
-            time.sleep(0.1)
-        else:
-            pytest.fail(f"PostgreSQL did not start: {(home / 'log').read_text()[-500:]}")
+    with postgresql() as url:
         yield url
-    finally:
-        process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: it does not wait for its clients
-        process.wait()
-        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_eight_processes_share_a_mysql_database():
+    with mysql() as url:
+        Study(SPACE, ranker="random", storage=url)
+        check_exact(url, 200, run_workers(url, 200, 8))
 
 
 @pytest.mark.slow
