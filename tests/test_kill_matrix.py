@@ -43,7 +43,7 @@ def objective(code, seed):
 study = Study(Space.of_sizes([4] * 6), storage=storage, **options)
 study.store.reap()
 log("opened", "x")
-study.run(objective, %d, timeout=timeout, after=lambda t: log("told", t.code))
+study.run(objective, BUDGET, timeout=timeout, after=lambda t: log("told", t.code))
 """
 
 
@@ -58,7 +58,15 @@ def lines(path: Path) -> list[str]:
 def kill_until_done(folder: Path, storage: str, timeout: float, options: dict, workers: int, kills: int) -> None:
     """Start victims and kill one or all of them at a random instant, `kills` times; then let them finish."""
     rng = random.Random(7)
-    command = [sys.executable, "-c", VICTIM % BUDGET, str(folder), storage, str(timeout), json.dumps(options)]
+    command = [
+        sys.executable,
+        "-c",
+        VICTIM.replace("BUDGET", str(BUDGET)),
+        str(folder),
+        storage,
+        str(timeout),
+        json.dumps(options),
+    ]
 
     def start() -> subprocess.Popen:
         return subprocess.Popen(command, cwd=REPOSITORY, stderr=open(folder / "errors", "ab"))
