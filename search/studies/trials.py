@@ -186,8 +186,11 @@ class Store:
                 _outlive(owner)
             state = alive(owner) if isinstance(owner, Mapping) else False
             if exclusive or state is False or (state is None and take_over):
-                self.void(t._trial_id, "its worker died")
-                count += 1
+                try:
+                    self.void(t._trial_id, "its worker died")
+                    count += 1
+                except optuna.exceptions.UpdateFinishedTrialError:
+                    pass  # another worker gave it back at the same time
         return count
 
     def running(self) -> list[tuple[int, int | None]]:
