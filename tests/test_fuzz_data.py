@@ -135,6 +135,14 @@ def number(text):
     return value if math.isfinite(value) else None
 
 
+def finite_number(text):
+    """Whether a cell is plainly written as a number that is not too large."""
+    try:
+        return set(text) <= set("0123456789+-.eE") and math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def same_option(one, other):
     """Whether two cells are one option: equal texts, or plainly written numbers of one value."""
     if one == other:
@@ -176,8 +184,11 @@ def compare(found, header, rows, options):
     kept = [r for r in rows if r]
     keys = [[r[i] for i in at] for r in kept]
     groups: list[list[int]] = []
+    alike = [
+        same_option if all(map(finite_number, column)) else str.__eq__ for column in zip(*keys)
+    ]  # one text: all are
     for i, key in enumerate(keys):
-        same = (g for g in groups if all(map(same_option, keys[g[0]], key)))
+        same = (g for g in groups if all(same(a, b) for same, a, b in zip(alike, keys[g[0]], key)))
         group = next(same, None)
         groups.append([i]) if group is None else group.append(i)
     assert len(found) == len(groups)
