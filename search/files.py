@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     mode: "w" (UTF-8 with line feeds) or "wb".
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{os.urandom(8).hex()}.tmp")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ several names. A module is imported when something of it is asked for.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
@@ -32,6 +31,8 @@ def resolve(kind: str, name: str, registry: Mapping[str, str]) -> Any:
 
 def options_of(maker: Callable[..., Any]) -> list[str]:
     """The names of the options that a class or function takes by keyword."""
+    import inspect
+
     kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [name for name, p in inspect.signature(maker).parameters.items() if p.kind in kinds]
 

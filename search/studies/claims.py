@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -33,6 +32,8 @@ def _start_time(pid: int) -> str | None:
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return None
+    import subprocess  # here, as no Linux machine needs it
+
     answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
     return answer.stdout.strip() or None
 
