@@ -25,8 +25,10 @@ def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
     mode: "w" (UTF-8 with line feeds) or "wb".
     """
+    import secrets  # here, as a command line's help writes nothing
+
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{os.urandom(8).hex()}.tmp")
+    temporary = path.with_name(f".{path.name[:_KEPT_OF_NAME]}.{secrets.token_hex(8)}.tmp")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
