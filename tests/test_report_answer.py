@@ -217,6 +217,15 @@ def test_seeds_in_one_database_are_one_run_and_its_controls_are_controls(tmp_pat
     assert headline(section).rival is not None
 
 
+def test_a_plot_of_many_points_keeps_the_whole_front(tmp_path):
+    rng = np.random.default_rng(0)
+    speed = rng.uniform(size=6000)
+    run = write_run(tmp_path / "a", [rng.normal(size=6000).tolist()], extra={"metrics": lambda i: {"ms": speed[i]}})
+    (front,) = fronts(first(run))
+    drawn = front.drawn()
+    assert len(front.points) == 6000 and len(drawn) <= 2000 + len(front.best) and set(front.best) <= set(drawn)
+
+
 def test_what_is_no_storage_is_explained(tmp_path):
     (tmp_path / "x.txt").write_text("no journal\n")
     for given, said in (

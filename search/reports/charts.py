@@ -111,7 +111,7 @@ def scatter(front: Front, section: Section, name: str) -> str:
     def dot(x: float, y: float) -> str:
         return f"M{_n(across.place(x))} {_n(1 - up.place(y))}h0"
 
-    every = "".join(dot(p.other, p.value) for p in front.points)
+    every = "".join(dot(p.other, p.value) for p in front.drawn())
     best = sorted(front.best, key=lambda p: p.other)
     places = [(_n(across.place(p.other)), _n(1 - up.place(p.value))) for p in best]
     stairs = f"M{places[0][0]} {places[0][1]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,13 @@ class SeedRun:
         """Whether it ends before its budget although codes are left."""
         return self.budget is not None and len(self.trials) < self.budget and not self.exhausted
 
+    @cached_property
+    def _usable(self) -> list[tuple[int, Mapping[str, Any]]]:
+        return [(i, t) for i, t in enumerate(self.trials) if _counts(t)]
+
     def usable(self) -> list[tuple[int, Mapping[str, Any]]]:
         """(position, trial) of the trials that count: finished, finite, no constraint violated."""
-        return [(i, t) for i, t in enumerate(self.trials) if _counts(t)]
+        return self._usable
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,10 @@ class Section:
 
     def digits(self) -> int:
         """Decimals that show the differences between final values."""
+        return self._digits
+
+    @cached_property
+    def _digits(self) -> int:
         finals = [v for r in self.runs for v in final_values(r)]
         spread = float(np.ptp(finals)) if finals else 0.0
         spread = spread if spread > 0 else max(map(abs, finals), default=0.0) or 1.0

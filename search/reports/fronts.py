@@ -10,6 +10,8 @@ from typing import Any
 from search.reports.curves import Section, constraints, pareto
 from search.tables.base import natural_direction
 
+DRAWN = 2000  # points beside the front: some 500 kB of a page, and more would be one blot
+
 
 @dataclass(frozen=True)
 class Point:
@@ -33,6 +35,12 @@ class Front:
     lower: bool
     points: tuple[Point, ...]
     best: tuple[Point, ...]
+
+    def drawn(self) -> tuple[Point, ...]:
+        """The points for a plot: the front, and an even choice of the others where there are too many for a page."""
+        best = set(self.best)
+        others = [p for p in self.points if p not in best]
+        return (*self.best, *others[:: max(1, math.ceil(len(others) / DRAWN))])
 
 
 def fronts(section: Section) -> list[Front]:

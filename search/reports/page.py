@@ -26,6 +26,7 @@ _NO_RIVAL = {
     True: "No random search ran beside it; with <code>--controls random</code> this line says what the search saved.",
     False: "No random search is there to compare it with.",
 }
+LABEL = 120  # characters of an architecture in the box beside the pointer
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -168,15 +169,16 @@ def _points(section: Section, front: Front) -> list[list[Any]]:
 
     across = linear([p.other for p in front.points], "").place
     up = linear([p.value for p in front.points], "").place
+    digits = section.digits()
     return [
         [
             round(across(p.other), 4),
             round(1 - up(p.value), 4),
-            f"{section.metric} {p.value:.{section.digits()}f}, {front.metric} {p.other:.6g}",
-            p.code,
+            f"{section.metric} {p.value:.{digits}f}, {front.metric} {p.other:.6g}",
+            p.code if len(p.code) <= LABEL else f"{p.code[: LABEL - 1]}…",
             p.run,
         ]
-        for p in front.points
+        for p in front.drawn()
     ]
 
 

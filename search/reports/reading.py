@@ -63,13 +63,18 @@ def _expand(path: Path) -> list[Run]:
     if seeds:
         found = [_run(path, seeds)]
     else:
-        found = [run for p in sorted(path.iterdir()) if p.is_dir() and _seed_folders(p) for run in _expand(p)]
+        found = [run for p in sorted(path.iterdir()) if p.is_dir() and _is_run(p) for run in _expand(p)]
     found += [_run(p, s) for p in sorted((path / "controls").glob("*")) if p.is_dir() and (s := _seed_folders(p))]
     if not found:
         raise UserError(
             f"{path} holds no run - a run has seed-0/trials.jsonl - start one with `python -m search.run --out {path}`"
         )
     return found
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder holds the seeds of a run, or a journal of search.Study."""
+    return bool(_seed_folders(path)) or (path / JOURNAL).is_file()
 
 
 def _seed_folders(path: Path) -> list[Path]:
