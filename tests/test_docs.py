@@ -78,7 +78,7 @@ def test_every_option_in_a_command_exists():
     wrong = []
     for name, module, rest in commands():
         if module in PARSED:
-            parser = import_module("search.cli.options" if module == "search.run" else module).parser()
+            parser = import_module("search.cli.parser" if module == "search.run" else module).parser()
             known = parser._option_string_actions
             wrong += [f"{name}: {module} {o}" for o in re.findall(r"(?<!\S)--[a-z][a-z-]+", rest) if o not in known]
     assert not wrong

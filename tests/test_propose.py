@@ -7,7 +7,9 @@ import pytest
 
 from search.errors import UserError
 from search.spaces import Decision, Seen, Space
-from search.strategies.proposals import APART, LONG_PATIENCE, PATIENCE, PROPOSALS, parents, propose
+from search.strategies import PROPOSALS
+from search.strategies.pool import propose
+from search.strategies.proposals import APART, LONG_PATIENCE, PATIENCE, parents
 
 SPACE = Space.of_sizes([5] * 6)
 

@@ -15,7 +15,7 @@ from search.spaces import Decision, Seen, Space
 from search.strategies import PROPOSALS, STRATEGIES, make_strategy
 from search.strategies.base import Setup
 from search.strategies.listed import Listed, listed
-from search.strategies.proposals import propose
+from search.strategies.pool import propose
 from search.strategies.wide import moves, promising, scan, untold
 from search.tables.base import Table
 from search.tasks.tabular import TableTask

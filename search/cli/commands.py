@@ -164,7 +164,7 @@ def _completion(words: list[str]) -> int:
 
 def _parser_of(module: str) -> argparse.ArgumentParser:
     if module == "search.run":
-        module = "search.cli.options"  # loads neither numpy nor Optuna
+        module = "search.cli.parser"  # loads neither numpy nor Optuna
     found = import_module(module).parser()
     assert isinstance(found, argparse.ArgumentParser)
     return found
@@ -187,7 +187,7 @@ def listing() -> Iterator[str]:
     yield "samplers (--sampler NAME)"
     yield from (_line(name, said(where)) for name, where in STRATEGIES.items())
     yield "proposals of sampler lmsearcher (--proposal NAME)"
-    yield from (_line(name, said_of(name, "search.strategies.proposals")) for name in PROPOSALS)
+    yield from (_line(name, said(where)) for name, where in PROPOSALS.items())
     yield "prompt formats of language-model rankers (--format NAME)"
     yield from (_line(name, said_of(name, where.partition(":")[0])) for name, where in FORMATS.items())
 

@@ -19,7 +19,12 @@ STRATEGIES = {
     "tpe": "search.strategies.from_optuna:TPE",
     "gp": "search.strategies.from_optuna:GP",
 }
-PROPOSALS = ("uniform", "evolution", "mixed", "wide")
+PROPOSALS = {
+    "uniform": "search.strategies.proposals:uniform",
+    "evolution": "search.strategies.proposals:evolution",
+    "mixed": "search.strategies.proposals:mixed",
+    "wide": "search.strategies.wide:wide",
+}
 DEFAULT_PROPOSAL = "wide"
 
 

@@ -18,7 +18,7 @@ from search.rankers.base import Ranker, Ranking
 from search.spaces import Seen, Space
 from search.strategies import DEFAULT_PROPOSAL
 from search.strategies.listed import Listed, listed
-from search.strategies.proposals import Candidate, propose
+from search.strategies.pool import Candidate, propose
 
 
 class Suggestion(NamedTuple):

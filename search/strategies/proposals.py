@@ -1,10 +1,4 @@
-"""Candidate pools: where the ranker's choices come from. Never a code that is told, pending or already in the pool.
-
-kinds  uniform    all candidates uniform over the space (the paper's loop)
-       evolution  all candidates are one-digit mutants of the best codes so far
-       mixed      half and half
-       wide       the most promising of some hundreds of codes that the evidence looked at, see search.strategies.wide;
-                  in a space with ladders (search.spaces.ranges) the same as mixed
+"""The proposals that look at the history alone: uniform codes, mutants of the best codes so far, half and half.
 
 A search that found nothing better for a while looks elsewhere: see `parents`.
 """
@@ -12,90 +6,38 @@ A search that found nothing better for a while looks elsewhere: see `parents`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, product
-from typing import NamedTuple
 
 import numpy as np
 
-from search.errors import did_you_mean
-from search.spaces import DIGITS, Seen, Space
-from search.strategies import PROPOSALS
+from search.spaces import Seen, Space
 from search.strategies.listed import Listed
-from search.strategies.wide import promising
+from search.strategies.pool import TRIES, Request, Stream
 
-ENUMERABLE = 100_000  # codes; up to here the rest of a space can be listed in its end game
-TRIES = 200  # blocks of 16 draws before a stream of mutants or uniform codes is called dry
 PATIENCE, LONG_PATIENCE = 20, 40
 APART = 3  # digits that make another region
 
 
-class Candidate(NamedTuple):
-    """A code that may be evaluated next and where it came from: uniform, mutant or scan."""
-
-    code: str
-    origin: str
+def uniform(request: Request) -> Sequence[Stream]:
+    """All candidates uniform over the space: the paper's loop."""
+    return ()
 
 
-def propose(
-    space: Space,
-    history: Sequence[Seen],
-    taken: set[str],
-    rng: np.random.Generator,
-    n: int = 10,
-    kind: str = "mixed",
-    top: int = 5,
-    feasible: Callable[[str], bool] | None = None,
-    codes: Listed | None = None,
-) -> list[Candidate]:
-    """Up to n fresh candidates; fewer only when the space runs out, none when it is exhausted.
+def evolution(request: Request) -> Sequence[Stream]:
+    """All candidates are one-digit mutants of the best codes so far."""
+    return (mutants(request, request.n),)
 
-    history: told trials.
-    taken: canonical codes that may not come back (told and pending).
-    top: how many entries are mutated, see `parents`.
-    feasible: filter known before evaluation.
-    codes: all that can be evaluated, where they are a short list.
 
-    A pure function of its arguments and the rng's state.
-    """
-    if kind not in PROPOSALS:
-        raise did_you_mean("proposal", kind, PROPOSALS)
-    pool: dict[str, Candidate] = {}
-    if kind == "wide" and space.geometry is not None:
-        kind = "mixed"  # the scan reads digits; with ladders the strategy looks at many candidates by places anyway
-    if kind == "wide" and space.geometry is not None:
-        kind = "mixed"  # among many of these the strategy looks itself, with the evidence that knows distances
-    if kind == "wide" and history:
-        _fill(pool, n, promising(space, history, rng, codes), "scan", space, taken, feasible)
-        kind = "uniform"  # what is missing, if anything
-    mutants = 0 if kind in ("uniform", "wide") or not history else n if kind == "evolution" else n // 2
-    heads = parents(space, history, taken, top, feasible, codes) if mutants else []
+def mixed(request: Request) -> Sequence[Stream]:
+    """Half one-digit mutants of the best codes so far, half uniform."""
+    return (mutants(request, request.n // 2),)
+
+
+def mutants(request: Request, upto: int) -> Stream:
+    """One-digit mutants of the parents; in a short list of codes, their nearest ones."""
+    space, history, rng, codes = request.space, request.history, request.rng, request.codes
+    heads = parents(space, history, request.taken, request.top, request.feasible, codes) if upto and history else []
     stream = _mutants(space, heads, rng, len(history)) if codes is None else _near(codes, heads, rng)
-    _fill(pool, mutants, stream, "mutant", space, taken, feasible)
-    stream = _uniform(space, rng, n) if codes is None else codes.shuffled(rng)
-    _fill(pool, n, stream, "uniform", space, taken, feasible)
-    if len(pool) < n and space.size <= ENUMERABLE and codes is None:
-        _fill(pool, n, _remaining(space, rng), "uniform", space, taken, feasible)
-    return list(pool.values())
-
-
-def _fill(
-    pool: dict[str, Candidate],
-    upto: int,
-    stream: Iterator[str],
-    origin: str,
-    space: Space,
-    taken: set[str],
-    feasible: Callable[[str], bool] | None,
-) -> None:
-    """Add fresh, feasible codes of the stream until the pool holds `upto`; the pool is keyed by canonical code."""
-    if len(pool) >= upto:
-        return
-    for code in stream:
-        key = space.canonical(code)
-        if key not in taken and key not in pool and (feasible is None or feasible(code)):
-            pool[key] = Candidate(code, origin)
-            if len(pool) >= upto:
-                return
+    return Stream(stream, "mutant", upto)
 
 
 def parents(
@@ -151,14 +93,3 @@ def _mutants(space: Space, chosen: Sequence[str], rng: np.random.Generator, told
 def _near(codes: Listed, chosen: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
     moves = list(dict.fromkeys(c for code in chosen for c in codes.moves(code)))
     return (moves[i] for i in rng.permutation(len(moves)))
-
-
-def _uniform(space: Space, rng: np.random.Generator, n: int) -> Iterator[str]:
-    for _ in range(TRIES):
-        yield from space.to_codes(space.sample(rng, max(n, 16)))
-
-
-def _remaining(space: Space, rng: np.random.Generator) -> Iterator[str]:
-    """Every code of a small space once, in random order: the end game of a nearly exhausted space."""
-    codes = ["".join(c) for c in islice(product(*(DIGITS[: len(d.options)] for d in space.decisions)), ENUMERABLE)]
-    return (codes[i] for i in rng.permutation(len(codes)))

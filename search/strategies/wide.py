@@ -15,9 +15,22 @@ from search.prompts.evidence import FEW, read
 from search.prompts.mixture import acquire, mixture_gain
 from search.spaces import Seen, Space
 from search.strategies.listed import Listed
+from search.strategies.pool import Request, Stream
+from search.strategies.proposals import mixed
 
 HEADS, PARENTS = 5, 10  # whose one-digit moves are all looked at; whose wider moves and crossings are drawn
 NEAR, WIDER, CROSSED, UNIFORM = 300, 240, 80, 300
+
+
+def wide(request: Request) -> Sequence[Stream]:
+    """The most promising of some hundreds of codes that the evidence looked at; with ladders, the same as mixed.
+
+    The scan reads digits; in a space with ladders (search.spaces.ranges) the strategy itself looks at many candidates,
+    with the evidence that knows distances.
+    """
+    if request.space.geometry is not None:
+        return mixed(request)
+    return (Stream(promising(request.space, request.history, request.rng, request.codes), "scan", request.n),)
 
 
 def promising(
