@@ -8,7 +8,8 @@ train`.
 In the format `stamped` one token in 2 d + 2 is an answer, and the head has 3,386 rows: logits of all tokens would cost
 as much as the rest of the model. Batches are padded on the right, so padding needs no mask: what stands behind a token
 does not
-reach it. The loss and its gradients are the same (tests/test_raw.py).
+reach it. The loss and its gradients are the same (tests/test_raw.py). With use_muon=true on a CPU, Muon's iteration
+runs in single precision: LLaMA-Factory's asks for bfloat16, which most CPUs emulate (1.34 against 0.14 s a step).
 """
 
 from __future__ import annotations
@@ -48,6 +49,30 @@ def only_answers(model: Any) -> None:
 
     model.register_forward_pre_hook(before, with_kwargs=True)
     model.get_output_embeddings().register_forward_pre_hook(head)
+
+
+def orthogonal(gradient: Any, steps: int) -> Any:
+    """Muon's Newton-Schulz iteration in the gradient's own precision: float (m, n) -> its nearest orthogonal matrix,
+    roughly (singular values about 0.7 to 1.2).
+
+    The quintic's coefficients are those of LLaMA-Factory's Muon (Jordan et al. 2024).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = gradient.T if gradient.shape[0] > gradient.shape[1] else gradient
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if gradient.shape[0] > gradient.shape[1] else x
+
+
+def muon_for_cpu() -> None:
+    """Let LLaMA-Factory's Muon iterate in single precision where no accelerator is at hand."""
+    import torch
+    from llamafactory.third_party.muon import muon
+
+    if not torch.cuda.is_available():
+        muon.zeropower_via_newtonschulz5 = orthogonal
 
 
 class Clock:
@@ -98,6 +123,7 @@ def main() -> int:
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             control.should_training_stop |= self.clock is not None and self.clock.left() <= 0
 
+    muon_for_cpu()
     run_exp(callbacks=[Savings()])
     return 0
 

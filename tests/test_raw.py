@@ -17,7 +17,7 @@ pytest.importorskip("transformers")
 
 from data_builders.prior.stamped_rows import STAGES, histories, written
 from data_builders.raw_model import write_start
-from data_builders.train import IGNORED, only_answers
+from data_builders.train import IGNORED, only_answers, orthogonal
 from search.prompts.stamp import write_stamp
 from search.prompts.stamped import BOS, FIRST_CODE, FIRST_VALUE, arrays, bin_scores, naming, steady_bins
 from search.rankers.control import HistoryControl
@@ -95,6 +95,16 @@ def test_learning_only_the_answers_gives_the_same_loss_and_gradients(start: Path
     assert losses[1].logits.shape[1] == int((labels[:, 1:] != IGNORED).sum())
     for a, b in zip(plain.parameters(), saving.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 40), (40, 24)])
+def test_muons_iteration_in_single_precision_is_llama_factorys(shape: tuple[int, int]):
+    muon = pytest.importorskip("llamafactory.third_party.muon.muon")
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    ours, theirs = orthogonal(gradient, 5), muon.zeropower_via_newtonschulz5(gradient, 5).float()
+    assert torch.allclose(ours, theirs, atol=0.03)
+    values = torch.linalg.svdvals(ours)
+    assert 0.5 < values.min() and values.max() < 1.5
 
 
 def test_the_kept_history_changes_no_score(start: Path):

@@ -40,6 +40,7 @@ def ranker_class(spec: str) -> type[Ranker]:
         return resolve("ranker", name, RANKERS)
     except UserError as error:
         advice = f"a model behind a server is endpoint:URL#{name}, a model of yours chat:FILE.yaml"
+        advice = "ridge regression is the ranker surrogate" if name == "ridge" else advice
         raise UserError(f"{error} - {advice}") from None
 
 
