@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from search import Space, Study, UserError
+from search.rankers.base import Ranker, Ranking
 from search.run import main
 from search.studies.claims import alive, identity, own
 from search.studies.journal import repair
@@ -173,7 +174,16 @@ def test_a_resume_without_a_whole_journal_loses_no_trial(tmp_path, capsys, damag
     assert said in answer
 
 
-def test_failed_and_infeasible_trials_are_rebuilt_too(tmp_path):
+class Talkative(Ranker):
+    """Takes the first candidate, and leaves notes as a language model does."""
+
+    name = "talkative"
+
+    def rank(self, history, candidates):
+        return Ranking(candidates[0], tokens=7, seconds=0.5, fallback="guessed")
+
+
+def test_failed_and_infeasible_trials_are_rebuilt_with_their_notes(tmp_path):
     from search import Result
     from search.studies.folder import write_trials
     from search.studies.rescue import reconcile
@@ -183,13 +193,15 @@ def test_failed_and_infeasible_trials_are_rebuilt_too(tmp_path):
             raise ValueError("too small")
         return Result(objective(code, seed), constraints={"cost": int(code[1]) - 1.5}, info={"k": [1, code]})
 
-    study = Study(SPACE, ranker="random", storage=tmp_path / "journal.log")
+    study = Study(SPACE, ranker=Talkative(), storage=tmp_path / "journal.log")
     study.run(odd, 30, max_failures=30)
     write_trials(tmp_path, study.trials)
     again = Study(SPACE, ranker="random", storage=tmp_path / "other.log")
     assert "lacked 30 trials" in reconcile(again.store, tmp_path, exclusive=True)
     assert [t.row() for t in again.trials] == [t.row() for t in study.trials]
     assert {t.state for t in study.trials} == {"COMPLETE", "INFEASIBLE", "FAIL"}
+    assert all("ValueError: too small" in t.traceback for t in again.trials if t.state == "FAIL")
+    assert again.trials[-1].ranker["tokens"] == 7 and again.trials[-1].ranker["fallback"] == "guessed"
     assert reconcile(again.store, tmp_path, exclusive=True) is None
 
 

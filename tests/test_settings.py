@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from search import Decision, Space, Study, UserError
-from search.cli.checks import parse_seeds
+from search.cli.checks import arm_settings, parse_seeds
 from search.cli.options import settings
 from search.errors import cli, printable, without_secrets
 from search.run import main
+from search.strategies import DEFAULT_PROPOSAL
 from search.tasks import TASKS, Task
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -120,7 +121,25 @@ def test_an_arm_may_have_its_own_preset_and_seeds(tmp_path):
     assert main(["--recipe", str(tmp_path / "r.yaml"), "ranker=random", "--quiet", "--out", str(tmp_path / "o")]) == 0
     assert sorted(p.name for p in (tmp_path / "o" / "a").iterdir()) == ["seed-3", "seed-4"]
     said = json.loads((tmp_path / "o" / "a" / "seed-3" / "summary.json").read_text())["configuration"]
-    assert (said["proposal"], said["format"], said["budget"]) == ("uniform", "paper", 8)
+    assert (said["proposal"], said["format"], said["budget"]) == ("uniform", None, 8), "random reads no prompt"
+    said = json.loads((tmp_path / "o" / "b" / "seed-0" / "summary.json").read_text())["configuration"]
+    assert (said["sampler"], said["budget"]) == ("random", 9)
+
+
+def test_the_preset_of_an_arm_says_how_it_searches_and_not_how_long(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "task: nb201/cifar10\nranker: surrogate\nbudget: 40\n"
+        "arms:\n  paper: {preset: paper, ranker: endpoint:http://127.0.0.1:9/v1#m}\n  best: {preset: best}\n"
+    )
+    for more, budget in (([], 40), (["--budget", "7"], 7)):
+        given, _ = settings(["--recipe", str(recipe), *more])
+        arms = {name: arm_settings(given, changes) for name, changes in given["arms"].items()}
+        assert [arms[n]["budget"] for n in ("paper", "best")] == [budget] * 2
+        assert (arms["paper"]["proposal"], arms["paper"]["format"]) == ("uniform", "paper")
+        assert arms["best"]["proposal"] == DEFAULT_PROPOSAL
+        assert settings(["--check", str(recipe), *more])[1] is True
+    assert "without --ranker" in refused("--task", "nb201/cifar10", "arms={a: {preset: paper}}")
 
 
 def test_seeds():

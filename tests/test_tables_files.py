@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import os
 import pickle
@@ -18,6 +20,7 @@ from conftest import REPOSITORY
 
 from search.errors import UserError
 from search.tables import load_table, safe_pickle
+from search.tables.pickle_scan import Scanner
 from search.tables.tfrecord import fields, masked_crc32c, records
 from search.tables.torch_file import load_plain
 
@@ -113,6 +116,49 @@ def test_a_deeply_nested_pickle_does_not_end_the_process():
     code += "print(len(safe_pickle.loads(nested(1_000_000), 'x.pickle')))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "tests", capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "1\n", done.stderr
+
+
+GREEDY = {  # each asks for 1 GB, and for 64 GB with the largest number
+    "4 bytes": b"\x80\x02]r\xff\xff\xff\x03.",
+    "a line": b"(lp67108863\n.",
+    "behind a text that ends in r": b"\x80\x02]q\0X\x03\0\0\0abrr\xff\xff\xff\x03a.",
+    "behind a float, a class and a long text": b"\x80\x02G"
+    + b"r" * 8
+    + b"cbuiltins\nlist\n0X"
+    + (300_000).to_bytes(4, "little")
+    + b"r" * 300_000
+    + b"r\xff\xff\xff\x03.",
+    "in a frame": b"\x80\x04\x95\x08\0\0\0\0\0\0\0]r\xff\xff\xff\x03.",
+    "in the second part of a file": b"\x80\x02" + b"K\x010" * 200_000 + b"]r\xff\xff\xff\x03.",
+}
+
+
+@pytest.mark.parametrize("data", GREEDY.values(), ids=GREEDY)
+@pytest.mark.parametrize("kind", ["memory", "file", "bz2", "gz"])
+def test_a_pickle_that_asks_for_memory_it_cannot_need_is_refused(tmp_path, data, kind):
+    path = tmp_path / f"x.pickle.{kind}"
+    path.write_bytes({"bz2": bz2.compress, "gz": gzip.compress}.get(kind, bytes)(data))
+    with pytest.raises(UserError, match="stores an object under a number"):
+        safe_pickle.loads(data, "x.pickle") if kind == "memory" else safe_pickle.load_file(path)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_opcode_of_sound_pickles_is_followed(protocol):
+    ints = [0, 255, 256, 65_535, 65_536, -1, 2**31, -(2**40), 2**2000, True, None, 1.5, float("inf")]
+    texts = ["", "r" * 9, "é\n\u2028", "x" * 256, "r\xff\xff\xff\x7f" * 70_000, b"r" * 300, b"\n" * 70_000]
+    more = [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), {"a": [{}]}, {1, 2}, frozenset("ab"), OrderedDict(a=1)]
+    many = [[i] for i in range(70_000)]  # more than 65,536 are stored, in four bytes each
+    value = [ints, texts, more, many, many[7], np.float64(2.5)]
+    data = pickle.dumps(value, protocol) + b"next"
+    for block in (1 << 20, 131_072, 7):
+        scanner = Scanner("x.pickle")
+        pieces = (data[i : i + block] for i in range(0, len(data) if block > 7 else 400_000, block))
+        for piece in pieces:
+            scanner.feed(piece)
+        assert scanner.ended == (block > 7)
+    handle = io.BytesIO(data)
+    assert safe_pickle.load(handle, "x.pickle") == value
+    assert handle.read() == b"next"
 
 
 STRANGE = [

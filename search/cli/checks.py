@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.errors import UserError, did_you_mean, without_secrets
-from search.rankers import HISTORY_CONTROLS
+from search.rankers import HISTORY_CONTROLS, ranker_class
 from search.strategies import DEFAULT_PROPOSAL, PROPOSALS, STRATEGIES
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -73,17 +73,35 @@ def checked(merged: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arm_settings(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of an arm of a recipe: those of the run, then the arm's preset, then what the arm says."""
+    """The settings of an arm of a recipe: those of the run, then the arm's preset, then what the arm says.
+
+    An arm's preset says how it searches, not how long: all arms get the run's budget unless they name one.
+    """
     changes = dict(changes)
     preset = changes.pop("preset", None)
-    base = preset_settings(preset)
+    base = {k: v for k, v in preset_settings(preset).items() if k != "budget"}
     for key in changes:
         if key in NOT_IN_ARMS:
             raise UserError(
                 f"an arm sets '{key}' - all arms of a recipe search the same thing - write it outside 'arms', or make"
                 " two recipes"
             )
-    return checked({**given, **base, **changes, "arms": None})
+    arm = checked({**given, **base, **changes, "arms": None})
+    return read_as_paper(arm) if preset == "paper" else arm
+
+
+def read_as_paper(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the paper's loop, which has a model that reads its prompt: UserError when none is named, instead
+    of a stand-in that reads something else while run.json says 'paper'. A named ranker without prompts loses the
+    format.
+    """
+    if settings["sampler"] == "lmsearcher" and not settings["ranker"]:
+        raise UserError(
+            "--preset paper was given without --ranker - the paper's loop needs a model that reads its prompt -"
+            " give chat:yaml/lmsearcher_8b_chat.yaml, endpoint:URL#MODEL, or by name what shall stand in, e.g. nano"
+        )
+    reads = not settings["ranker"] or ranker_class(settings["ranker"]).prompt == settings["format"]
+    return settings if reads else {**settings, "format": None}
 
 
 def preset_settings(name: Any) -> dict[str, Any]:

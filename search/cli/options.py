@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.cli.checks import arm_settings, checked, hide_secrets, preset_settings, shown, task_options
+from search.cli.checks import (
+    arm_settings,
+    checked,
+    hide_secrets,
+    preset_settings,
+    read_as_paper,
+    shown,
+    task_options,
+)
 from search.cli.parser import parser
 from search.errors import HIDDEN, UserError, did_you_mean
 from search.files import find
@@ -98,12 +106,14 @@ def settings(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     merged["out"] = str(merged["out"] or Path("runs") / str(name or _default_name(merged)))
     _writable_name(merged["out"])
     merged["study"] = merged["study"] or Path(merged["out"]).resolve().name
-    if preset == "paper":
-        _check_reader(merged)
+    if preset == "paper" and not merged["arms"]:
+        merged = read_as_paper(merged)
     if layer.get("format") and merged["sampler"] == "lmsearcher" and not merged["arms"]:
         _check_format(layer["format"], merged["ranker"] or default_ranker())
     for changes in (merged["arms"] or {}).values():
-        arm_settings(merged, changes)
+        arm = arm_settings(merged, changes)
+        if preset == "paper":
+            read_as_paper(arm)
     return merged, check is not None
 
 
@@ -231,20 +241,6 @@ def _default_name(merged: Mapping[str, Any]) -> str:
     what = merged["task"] or f"{Path(str(merged['table'] or 'search')).name.split('.')[0]}-{merged['metric'] or ''}"
     how = merged["sampler"] if merged["sampler"] != "lmsearcher" else merged["ranker"] or default_ranker()
     return re.sub(r"[^A-Za-z0-9._]+|-{2,}", "-", f"{what}-{how}").strip("-.")
-
-
-def _check_reader(merged: dict[str, Any]) -> None:
-    """The paper's loop has a model that reads its prompt: UserError when none is named, instead of a stand-in that
-    reads something else while run.json says 'paper'. A named ranker without prompts loses the format.
-    """
-    for arm in [{**merged, **a} for a in (merged["arms"] or {}).values()] or [merged]:
-        if arm["sampler"] == "lmsearcher" and not arm["ranker"]:
-            raise UserError(
-                "--preset paper was given without --ranker - the paper's loop needs a model that reads its prompt -"
-                " give chat:yaml/lmsearcher_8b_chat.yaml, endpoint:URL#MODEL, or by name what shall stand in, e.g. nano"
-            )
-    if merged["ranker"] and ranker_class(merged["ranker"]).prompt != merged["format"]:
-        merged["format"] = None
 
 
 def _check_format(name: str, ranker: str) -> None:

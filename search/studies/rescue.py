@@ -48,7 +48,7 @@ def _trial(line: bytes, space: Space) -> Trial | None:
         value = None if row["value"] is None else float(row["value"])
         right = type(row["number"]) is int and row["number"] >= 0 and row["state"] in STATES
         right = right and (value is None) == (row["state"] == "FAIL") and (value is None or isfinite(value))
-        notes: dict[str, Mapping[str, Any]] = {k: dict(row.get(k) or {}) for k in ("metrics", "constraints")}
+        notes: dict[str, Mapping[str, Any]] = {k: dict(row.get(k) or {}) for k in ("metrics", "constraints", "ranker")}
         trial = Trial(
             number=row["number"],
             code=space.check(row["code"]),
@@ -58,6 +58,7 @@ def _trial(line: bytes, space: Space) -> Trial | None:
             value=value,
             seconds=None if row["seconds"] is None else float(row["seconds"]),
             reason=row.get("reason"),
+            traceback=row.get("traceback"),
             **notes,
         )
     except (ValueError, KeyError, TypeError, RecursionError, UserError):
@@ -103,7 +104,7 @@ def reconcile(store: Store, folder: Path, exclusive: bool) -> str | None:
         if known is None:
             store.restore(t)
         elif known.state == "RUNNING" and known.code == t.code:
-            store.finish(known.trial_id, Outcome(t.value, t.reason, t.metrics, t.constraints))
+            store.finish(known.trial_id, Outcome(t.value, t.reason, t.metrics, t.constraints, t.traceback))
         elif _same(known, t):
             continue
         else:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 
 from search.errors import HIDDEN, UserError, without_secrets
 from search.studies.evaluate import said
@@ -33,7 +33,7 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
         done = repair(text)
         return JournalStorage(Journal(text)), done
     try:
-        return _grpc(text) if text.startswith("grpc://") else get_storage(_with_driver(text)), None
+        return _grpc(text) if text.startswith("grpc://") else _database(text), None
     except UserError:
         raise
     except ImportError as error:
@@ -47,6 +47,12 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
             f"storage {text} cannot be opened ({type(error).__name__}: {first_line(error, text)}) - check the address;"
             " characters such as @ : / in a password are written %40 %3A %2F"
         ) from error
+
+
+def _database(url: str) -> BaseStorage:
+    from search.studies.database import Database  # here, as it loads SQLAlchemy, which a journal does not need
+
+    return Database(_with_driver(url))
 
 
 def _grpc(url: str) -> BaseStorage:

@@ -29,6 +29,8 @@ from search.studies.claims import alive, identity
 from search.studies.evaluate import Outcome
 
 EXTERNAL = "external"
+OUTCOME = ("reason", "metrics", "constraints", "traceback")  # notes that an evaluation may leave with its trial
+NOTES = (*OUTCOME, "ranker")
 ORPHAN_SECONDS = 3.0  # for a worker that is ending to tell what it has
 
 
@@ -57,7 +59,7 @@ class Trial:
     def row(self) -> dict[str, Any]:
         """The line of trials.jsonl: the eight fields of the contract, then what this trial has beyond them."""
         out = {k: getattr(self, k) for k in ("number", "code", "arch", "value", "test", "state", "origin", "seconds")}
-        return out | {k: v for k in ("reason", "metrics", "constraints") if (v := getattr(self, k))}
+        return out | {k: v for k in NOTES if (v := getattr(self, k))}
 
 
 class Store:
@@ -129,11 +131,18 @@ class Store:
         attributes = self._attributes(code, origin, owner)
         if ranker:
             attributes["ranker"] = dict(ranker)
-        template = optuna.trial.create_trial(
+        template = FrozenTrial(  # create_trial would check every option of every decision again
+            number=-1,
             state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
             params=self._layout.params(code),
             distributions=self._layout.distributions,
             user_attrs=attributes,
+            system_attrs={},
+            intermediate_values={},
+            trial_id=-1,
         )
         return self.storage.create_new_trial(self._study, template)
 
@@ -143,7 +152,7 @@ class Store:
 
     def finish(self, trial_id: int, outcome: Outcome) -> None:
         """Tell a running trial what came out: its value, or that it failed and why."""
-        for key in ("reason", "metrics", "constraints", "traceback"):
+        for key in OUTCOME:
             if note := getattr(outcome, key):
                 self.storage.set_trial_user_attr(trial_id, key, dict(note) if isinstance(note, Mapping) else note)
         if outcome.reason is None:
@@ -155,7 +164,7 @@ class Store:
         """Put a finished trial back that the storage lost, as the next one."""
         done = datetime.now()
         attributes = self._attributes(told.code, told.origin, EXTERNAL)
-        notes = {k: v for k in ("reason", "metrics", "constraints") if (v := getattr(told, k))}
+        notes = {k: v for k in NOTES if (v := getattr(told, k))}
         template = optuna.trial.create_trial(
             state=TrialState.COMPLETE if told.reason is None else TrialState.FAIL,
             value=told.value,

@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from search.errors import UserError
+from search.tables.pickle_scan import Watched
 
 _STACK = 1 << 29  # bytes, taken only as far as used; some 60 a level of nested tuples, so some eight million levels
 _DTYPE = re.compile(r"[<>|=]?[biufcSU?]\d*")
@@ -103,7 +104,7 @@ class SafeUnpickler(pickle.Unpickler):
     """An unpickler that knows only the names in `allowed`; anything else is a UserError that names it."""
 
     def __init__(self, handle: IO[bytes], what: str, allowed: Mapping[tuple[str, str], Callable[..., Any]]):
-        super().__init__(handle, encoding="latin1")
+        super().__init__(Watched(handle, what), encoding="latin1")
         self._what, self._allowed = what, allowed
 
     def find_class(self, module: str, name: str) -> Any:
