@@ -135,8 +135,9 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
         if given["workers"] > 1:
 
             def watch() -> None:
-                rows.catch_up(study.trials)
-                bar.refresh()
+                trials = study.trials
+                rows.catch_up(trials)
+                bar.refresh(trials)
 
             ending = run_workers(given, seed, home, storage, study, watch)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ class Bar:
             self._show()
         self.bar.update(1)
 
-    def refresh(self) -> None:
-        """Look at the storage: how many were told by whoever works on it."""
-        trials = self.study.trials
+    def refresh(self, trials: Sequence[Trial]) -> None:
+        """Show what whoever works on the study has told by now."""
         told = sum(t.state != "RUNNING" for t in trials)
         best = self.study.store.best(trials)
         if best is not None and best.value != self.best:
