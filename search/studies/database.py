@@ -177,7 +177,7 @@ def _value(row: Any) -> float:
 
 def _one(kind: str, table: Any, name: Any, number: Any, text: Any, order: Any) -> Any:
     """One part of EVERYTHING."""
-    columns = (literal_column(f"'{kind}'").label("kind"), table.c.trial_id, cast(name, String(512)).label("name"))
+    columns: Any = (literal_column(f"'{kind}'").label("kind"), table.c.trial_id, cast(name, String(512)).label("name"))
     more = (number.label("number"), cast(text, Text).label("text"), order.label("place"))
     return select(*columns, *more).where(table.c.trial_id.in_(bindparam("some", expanding=True)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Bar:
             self._show()
         self.bar.update(1)
 
-    def refresh(self, trials: Sequence[Trial]) -> None:
+    def refresh(self, trials: list[Trial]) -> None:
         """Show what whoever works on the study has told by now."""
         told = sum(t.state != "RUNNING" for t in trials)
         best = self.study.store.best(trials)
