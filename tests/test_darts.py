@@ -26,6 +26,7 @@ from search.tasks.darts.network import build, multiply_adds, parameters
 from search.tasks.darts.picture import draw
 from search.tasks.darts.recipe import RECIPES, get_recipe
 from search.tasks.darts.train import InMemory, changed, score, train
+from search.tasks.runs import best_codes
 
 V2 = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),"
@@ -254,7 +255,7 @@ def test_the_best_cells_are_trained_long_and_only_the_winner_is_tested(tmp_path,
     )
     assert "<- chosen by validation" in capsys.readouterr().out
     with pytest.raises(UserError, match="no evaluated architecture"):
-        retrain.best_codes(tmp_path, 5)
+        best_codes(tmp_path, 5)
 
 
 def test_imagenet_folders_train_and_validate(tmp_path):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import cos, pi
 from typing import Any
 
 from search.errors import UserError, did_you_mean
+from search.tasks.recipes import named
 
 
 @dataclass(frozen=True)
@@ -90,37 +91,5 @@ RECIPES = {
 
 
 def get_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """A named recipe with some settings replaced; None values are ignored, values may come as text."""
-    if name not in RECIPES:
-        raise did_you_mean("recipe", name, RECIPES)
-    kinds = {f.name: type(f.default) for f in fields(Recipe)}
-    given = {}
-    for key, value in (changes or {}).items():
-        if key not in kinds:
-            raise did_you_mean("recipe setting", key, kinds)
-        if value is not None:
-            given[key] = _as(key, value, kinds[key])
-    return replace(RECIPES[name], **given)
-
-
-def _as(key: str, value: Any, kind: type) -> Any:
-    if kind is bool and isinstance(value, str):
-        if value.lower() not in ("true", "false", "1", "0"):
-            raise UserError(f"{key}={value} was given - true or false is needed")
-        return value.lower() in ("true", "1")
-    try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{key}={value} was given - a {kind.__name__} is needed") from None
-
-
-def add_arguments(parser: Any, default: str) -> None:
-    """Options of a training command: the recipe's name and each of its settings."""
-    parser.add_argument("--recipe", default=default, help=f"one of {', '.join(RECIPES)} (default {default})")
-    for f in fields(Recipe):
-        parser.add_argument(f"--{f.name.replace('_', '-')}", metavar="X", help=f"default: the recipe's ({f.default})")
-
-
-def from_arguments(args: Any) -> Recipe:
-    """The recipe that the options of `add_arguments` ask for."""
-    return get_recipe(args.recipe, {f.name: getattr(args, f.name) for f in fields(Recipe)})
+    """A named recipe with some settings replaced."""
+    return named(name, RECIPES, changes)

@@ -19,30 +19,10 @@ from typing import Any
 from search.errors import UserError, cli
 from search.files import write_atomic
 from search.spaces.nb301 import OPS, canonical, genotype, parse_genotype, space
-from search.tasks.darts.recipe import Recipe, add_arguments, from_arguments
+from search.tasks.darts.recipe import RECIPES, Recipe
 from search.tasks.darts.task import LONG, Darts
-
-
-def best_codes(run: Path, top: int) -> list[str]:
-    """The `top` best different codes of all seeds of a run, best first; controls are not looked at."""
-    seeds = [run] if (run / "trials.jsonl").is_file() else sorted(run.glob("seed-*"))
-    found: list[tuple[float, str]] = []
-    for folder in seeds:
-        try:
-            direction = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["direction"]
-            lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{folder} holds no finished search ({type(error).__name__}) - give a folder like runs/darts"
-            ) from error
-        sign = 1.0 if direction == "maximize" else -1.0
-        found += [(sign * row["value"], row["code"]) for row in rows if row.get("state") == "COMPLETE"]
-    if not found:
-        raise UserError(f"{run} holds no evaluated architecture - give the folder of a finished search, or --code")
-    ordered = [code for _, code in sorted(found, key=lambda pair: -pair[0])]
-    different = list({canonical(code): code for code in reversed(ordered)}.values())[::-1]
-    return different[:top]
+from search.tasks.recipes import add_arguments, from_arguments
+from search.tasks.runs import best_codes
 
 
 def retrain(
@@ -137,13 +117,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="of torch on a CPU (default 1)")
-    add_arguments(parser, "embedded-long")
+    add_arguments(parser, RECIPES, "embedded-long")
     args = parser.parse_args(argv)
-    recipe = from_arguments(args)
+    recipe = from_arguments(args, RECIPES)
     if args.top < 1:
         raise UserError(f"--top {args.top} was given - at least 1 is needed")
     given = args.code or (parse_genotype(args.genotype) if args.genotype else None)
-    codes = best_codes(args.run, args.top) if args.run else [space(OPS).check(str(given))]
+    codes = best_codes(args.run, args.top, canonical) if args.run else [space(OPS).check(str(given))]
     if args.folder is not None:
         results = retrain_on_folder(codes[0], args.folder, recipe, args.out, args.seed, args.size, args.device)
     else:

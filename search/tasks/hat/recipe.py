@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.errors import UserError, did_you_mean
+from search.tasks.recipes import named
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
@@ -110,33 +111,5 @@ RECIPES = {
 
 
 def get_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """A named recipe with some settings replaced; None values are ignored, numbers may come as text."""
-    if name not in RECIPES:
-        raise did_you_mean("recipe", name, RECIPES)
-    base, kinds = RECIPES[name], {f.name: type(f.default) for f in fields(Recipe)}
-    given = {}
-    for key, value in (changes or {}).items():
-        if key not in kinds:
-            raise did_you_mean("recipe setting", key, kinds)
-        if value is not None:
-            try:
-                given[key] = kinds[key](value)
-            except ValueError:
-                raise UserError(f"recipe setting {key}={value} was given - a {kinds[key].__name__} is needed") from None
-    return replace(base, **given)
-
-
-def add_arguments(parser) -> None:
-    """Options of every training command: the recipe's name and each of its settings."""
-    parser.add_argument("--recipe", default="iwslt14", help=f"one of {', '.join(RECIPES)}")
-    for f in fields(Recipe):
-        parser.add_argument(
-            f"--{f.name.replace('_', '-')}",
-            type=type(f.default),
-            help=f"default: the recipe's ({f.default} in iwslt14)",
-        )
-
-
-def from_arguments(args) -> Recipe:
-    """The recipe that the options of `add_arguments` ask for."""
-    return get_recipe(args.recipe, {f.name: getattr(args, f.name) for f in fields(Recipe)})
+    """A named recipe with some settings replaced."""
+    return named(name, RECIPES, changes)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from search.errors import UserError, cli
 from search.files import write_atomic
-from search.tasks.hat.recipe import Recipe, add_arguments, from_arguments
+from search.tasks.hat.recipe import RECIPES, Recipe
 from search.tasks.hat.space import hat_space, largest, parameters, to_arch
+from search.tasks.recipes import add_arguments, from_arguments
 from search.tasks.training import first_process
 
 
@@ -96,9 +97,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="corpus folder")
     parser.add_argument("--out", type=Path, default=Path("runs/hat/final"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add_arguments(parser)
+    add_arguments(parser, RECIPES, "iwslt14")
     args = parser.parse_args(argv)
-    recipe, code = from_arguments(args), args.code or best_code(args.run)
+    recipe, code = from_arguments(args, RECIPES), args.code or best_code(args.run)
 
     from search.tasks.hat.data import load
     from search.tasks.hat.train import validation_loss

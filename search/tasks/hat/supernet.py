@@ -16,8 +16,9 @@ import numpy as np
 
 from search.errors import UserError, cli
 from search.spaces import Space
-from search.tasks.hat.recipe import Recipe, add_arguments, from_arguments
+from search.tasks.hat.recipe import RECIPES, Recipe
 from search.tasks.hat.space import Arch, hat_space, largest, to_arch
+from search.tasks.recipes import add_arguments, from_arguments
 from search.tasks.training import first_process
 
 
@@ -79,9 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="corpus folder (search.tasks.hat.prepare)")
     parser.add_argument("--out", type=Path, default=Path("runs/hat/supernet"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add_arguments(parser)
+    add_arguments(parser, RECIPES, "iwslt14")
     args = parser.parse_args(argv)
-    recipe = from_arguments(args)
+    recipe = from_arguments(args, RECIPES)
 
     from search.tasks.hat.data import load
 
