@@ -10,9 +10,10 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,23 +93,29 @@ def _run_all(given: Mapping[str, Any], out: Path) -> int:
         raise UserError(f"--out {out} cannot be created ({error.strerror}) - choose a writable place") from error
     with own(out, given["take_over"]):
         check_empty(out, given["resume"])
-        write_atomic(
-            out / CONFIGURATION, line(_configuration(complete(given)) | {"arms": hide_secrets(given["arms"])}, indent=1)
-        )
+        text = line(_configuration(complete(given)) | {"arms": hide_secrets(given["arms"])}, indent=1)
+        remember = partial(write_atomic, out / CONFIGURATION, text)
+        if not (out / CONFIGURATION).exists():
+            remember()
         task.prepare(progress=not given["quiet"])
         worst = 0
         try:
             for folder, arm in arms:
                 for seed in arm["seeds"]:
-                    worst = max(worst, _run_seed(arm, task, rankers, seed, folder))
+                    worst = max(worst, _run_seed(arm, task, rankers, seed, folder, remember))
         finally:
             rankers.close()
     _closing(out, task, arms)
     return worst
 
 
-def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, folder: Path) -> int:
-    """One study from where it stands to its budget, its files and its final block; returns the exit code."""
+def _run_seed(
+    given: Mapping[str, Any], task: Any, rankers: Any, seed: int, folder: Path, remember: Callable[[], Any]
+) -> int:
+    """One study from where it stands to its budget, its files and its final block; returns the exit code.
+
+    remember: writes the settings down, once the study has taken them: what it refuses must not be resumed with.
+    """
     from search.cli.assemble import build_study, running
     from search.cli.console import final_block
     from search.cli.workers import run_workers
@@ -128,6 +135,7 @@ def _run_seed(given: Mapping[str, Any], task: Any, rankers: Any, seed: int, fold
     own_journal = given["storage"] is None
     if restored := reconcile(study.store, home, own_journal):
         print(f"rebuilt: {restored}", file=sys.stderr)
+    remember()
     study.store.reap(given["take_over"], exclusive=own_journal)
     rows = Rows(home, study.trials)
     label = printable(f"{folder.resolve().name} seed {seed}")

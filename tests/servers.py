@@ -7,11 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -43,28 +45,68 @@ def home_of_server() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@contextmanager
-def started(command: Sequence[str], home: Path, port: int, ready: bytes) -> Iterator[subprocess.Popen]:
-    """The server while the block lasts, once it listens and its log says that it is ready."""
-    with open(home / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **as_server_user())
-    try:
+class Server:
+    """A server that can be ended and started again on the same port and data. ready: what its log says then."""
+
+    def __init__(
+        self, command: Sequence[str], home: Path, port: int, ready: bytes, user: Mapping = MappingProxyType({})
+    ):
+        self.command, self.home, self.port, self.ready, self.user = list(command), home, port, ready, dict(user)
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        with open(self.home / "log", "wb") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd="/", **self.user)
         for _ in range(1200):
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0 and ready in (home / "log").read_bytes():
-                    break
+                listens = probe.connect_ex(("127.0.0.1", self.port)) == 0
+            if listens and self.ready in (self.home / "log").read_bytes():
+                return
+            if self.process.poll() is not None:
+                break
             time.sleep(0.1)
-        else:
-            pytest.fail(f"{command[0]} did not start: {(home / 'log').read_text()[-500:]}")
-        yield process
+        pytest.fail(f"{self.command[0]} did not start: {(self.home / 'log').read_text()[-500:]}")
+
+    def stop(self) -> None:
+        """End it if it still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT if "postgres" in self.command[0] else signal.SIGTERM)
+        if self.process is not None:
+            self.process.wait()
+
+
+@contextmanager
+def started(server: Server) -> Iterator[Server]:
+    """The server while the block lasts."""
+    try:
+        server.start()
+        yield server
     finally:
-        process.send_signal(signal.SIGINT if b"postgres" in command[0].encode() else signal.SIGTERM)
-        process.wait()
+        server.stop()
+
+
+@contextmanager
+def grpc_proxy(storage: str, home: Path) -> Iterator[tuple[str, Server]]:
+    """Optuna's gRPC proxy before another storage: its URL and the server."""
+    pytest.importorskip("grpc", reason="grpcio is not installed")
+    port = free_port()
+    script = "import sys, optuna\nfrom optuna.storages import get_storage, run_grpc_proxy_server\n"
+    script += "run_grpc_proxy_server(get_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+    with started(Server([sys.executable, "-c", script, storage, str(port)], home, port, b"")) as server:
+        yield f"grpc://127.0.0.1:{port}", server
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL database."""
+    with postgresql_server() as (url, _):
+        yield url
+
+
+@contextmanager
+def postgresql_server() -> Iterator[tuple[str, Server]]:
+    """The URL of a PostgreSQL database, and its server."""
     pytest.importorskip("psycopg2", reason="psycopg2-binary is not installed")
     folders = [None, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
     initdb = next((found for f in folders if (found := shutil.which("initdb", path=f and str(f)))), None)
@@ -77,8 +119,8 @@ def postgresql() -> Iterator[str]:
         subprocess.run(make, check=True, capture_output=True, cwd="/", **as_server_user())
         options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
         command = [server, "-D", data, "-p", str(port), *options]
-        with started(command, home, port, b"ready to accept"):
-            yield f"postgresql://searcher@127.0.0.1:{port}/postgres"
+        with started(Server(command, home, port, b"ready to accept", as_server_user())) as running:
+            yield f"postgresql://searcher@127.0.0.1:{port}/postgres", running
 
 
 @contextmanager
@@ -104,7 +146,8 @@ def mysql() -> Iterator[str]:
             f"--socket={data}/s",
             "--innodb-flush-log-at-trx-commit=0",
         ]
-        with started([server, "--no-defaults", f"--datadir={data}", *options], home, port, b"ready for connections"):
+        command = [server, "--no-defaults", f"--datadir={data}", *options]
+        with started(Server(command, home, port, b"ready for connections", as_server_user())):
             with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection:
                 connection.cursor().execute("CREATE DATABASE studies")
             yield f"mysql://root@127.0.0.1:{port}/studies"

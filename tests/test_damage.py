@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -263,6 +266,36 @@ def test_a_run_in_the_working_folder_goes_on_elsewhere(tmp_path, monkeypatch):
     assert took(here)[:8] == before and len(rows(here)) == 11
 
 
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(tmp_path):
+    before, _ = finished(tmp_path / "r")
+    settings = (tmp_path / "r" / "run.json").read_bytes()
+    with pytest.raises(UserError, match="holds 12 trials that the study in the database lacks"):
+        main(["--resume", "--quiet", "--storage", f"sqlite:///{tmp_path}/new.db", "--out", str(tmp_path / "r")])
+    assert (tmp_path / "r" / "run.json").read_bytes() == settings
+    assert main(["--resume", "--quiet", "--budget", "14", "--out", str(tmp_path / "r")]) == 0
+    assert rows(tmp_path / "r")[:12] == before and len(rows(tmp_path / "r")) == 14
+
+
+def test_a_table_may_have_moved_but_not_changed(tmp_path, monkeypatch):
+    text = "a,b,acc\n" + "".join(f"{i % 6},{i // 6},{i * 0.37 % 5}\n" for i in range(36))
+    (tmp_path / "here").mkdir(), (tmp_path / "there").mkdir()
+    (tmp_path / "here" / "t.csv").write_text(text)
+    monkeypatch.chdir(tmp_path / "here")
+    run = ["--table", "t.csv", "--decisions", "a,b", "--metric", "acc", "--sampler", "random", "--quiet"]
+    assert main([*run, "--budget", "6", "--out", "r"]) == 0
+    before = took(tmp_path / "here" / "r")
+    (tmp_path / "here" / "r").rename(tmp_path / "there" / "r")
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(UserError, match="t.csv does not exist"):
+        main(["--resume", "--quiet", "--budget", "9", "--out", "r"])
+    assert main(["--resume", "--quiet", "--budget", "9", "--table", "../here/t.csv", "--out", "r"]) == 0
+    assert took(tmp_path / "there" / "r")[:6] == before
+    (tmp_path / "there" / "t.csv").write_text(text.replace("0,0,0.0", "0,0,4.9"))
+    with pytest.raises(UserError, match="was started with table"):
+        main(["--resume", "--quiet", "--budget", "12", "--table", "t.csv", "--out", "r"])
+    assert main(["--resume", "--quiet", "--budget", "12", "--out", "r"]) == 0
+
+
 def test_a_journal_whose_study_bears_the_name_of_the_folder_goes_on(tmp_path):
     before, journal = finished(tmp_path / "r")
     old = unsealed(journal.read_bytes()).replace(b'"study_name":"search"', b'"study_name":"r/seed-0"')
@@ -273,13 +306,14 @@ def test_a_journal_whose_study_bears_the_name_of_the_folder_goes_on(tmp_path):
     assert repair(journal) is None and journal.read_bytes().count(b"study_name") == 1
 
 
-def owning(folder: Path) -> subprocess.Popen:
+def owning(folder: Path, where=lambda *command: list(command)) -> subprocess.Popen:
     """A process that owns the folder until it is ended."""
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom search.studies.claims import own\n"
         "with own(Path(sys.argv[1])):\n    print('owned', flush=True)\n    time.sleep(600)"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    command = where(sys.executable, "-c", script, str(folder))
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"owned\n"
     return process
 
@@ -296,6 +330,55 @@ def test_a_living_run_is_not_taken_over_by_who_cannot_see_its_process(tmp_path, 
         process.wait()
     with own(tmp_path):
         pass
+
+
+def in_container(*command: str) -> list[str]:
+    """The command in a container of its own: other process numbers, another host name, the same kernel and files."""
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    inside = ["unshare", *rights, "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if not shutil.which("unshare") or subprocess.run([*inside, "true"], capture_output=True).returncode:
+        pytest.skip("making a container needs unshare and the right to use it")
+    return [*inside, "sh", "-c", 'hostname inside; exec "$@"', "sh", *command]
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from search.errors import UserError
+from search.studies.claims import own
+try:
+    with own(Path(sys.argv[1]), take_over=len(sys.argv) > 2):
+        print("owned")
+except UserError as error:
+    print(error)
+"""
+
+
+def claimed(folder: Path, *more: str, inside: bool) -> str:
+    """What another process is told that wants to own the folder."""
+    command = [sys.executable, "-c", CLAIM, str(folder), *more]
+    command = in_container(*command) if inside else command
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("owner", ["outside", "inside"])
+def test_a_container_and_its_host_see_whether_the_other_one_lives(tmp_path, owner):
+    process = owning(tmp_path, in_container) if owner == "inside" else owning(tmp_path)
+    try:
+        for more in ([], ["take over"]):
+            for inside in (True, False):
+                assert "is in use by process" in claimed(tmp_path, *more, inside=inside)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    left = (tmp_path / "owner.json").read_text()
+    for inside in (True, False):
+        deadline = time.monotonic() + 60  # a killed container takes a moment to end
+        while (answer := claimed(tmp_path, inside=inside)) != "owned\n" and time.monotonic() < deadline:
+            assert "is in use" in answer
+        assert answer == "owned\n"
+        (tmp_path / "owner.json").write_text(left)
 
 
 def test_another_container_or_boot_is_another_place():

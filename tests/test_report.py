@@ -173,6 +173,19 @@ def test_damaged_and_missing_runs_are_explained(tmp_path):
         handle.write("not json\n")
     with pytest.raises(UserError, match="line 3"):
         read_sections([run])
+    rows = [json.dumps({"number": i, "code": str(i), "value": float(i), "state": "COMPLETE"}) for i in range(3)]
+    for lines, line in (
+        ([rows[0], rows[2], rows[1]], 3),
+        ([rows[0], rows[1], rows[1]], 3),
+        ([rows[0], '{"number": 1}'], 2),
+        ([rows[0], rows[1].replace("COMPLETE", "COMPLETED")], 2),
+        ([rows[0], rows[1].replace("1.0", "1e999")], 2),
+        (["\udcff", rows[0]], 1),
+    ):
+        text = "".join(f"{one}\n" for one in lines)
+        (run / "seed-0" / "trials.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(UserError, match=f"line {line} is not the next trial"):
+            read_sections([run])
     with pytest.raises(UserError, match="must be the folder of a run"):
         read_sections([tmp_path / "missing"])
     (tmp_path / "empty").mkdir()

@@ -84,6 +84,24 @@ def _postgresql():
         yield url
 
 
+def test_two_workers_that_drew_the_same_code_once_do_not_go_on_so(tmp_path):
+    one, other = (Study(SPACE, sampler="random", storage=tmp_path / "journal.log") for _ in range(2))
+    start = other.store.start
+    rounds = 20
+
+    def start_just_after_the_other(*given):
+        other.store.start = start
+        one.next_trial(None)
+        return start(*given)
+
+    for _ in range(rounds):
+        other.store.start = start_just_after_the_other
+        other.next_trial(None)
+    voids = len(one.store.storage.get_all_trials(0)) - len(one.trials)
+    assert len(one.trials) == len({t.code for t in one.trials}) == 2 * rounds
+    assert 1 <= voids <= 3, "with one seed each round would lose a draw"
+
+
 @pytest.mark.slow
 def test_eight_processes_share_a_mysql_database():
     with mysql() as url:

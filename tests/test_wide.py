@@ -144,9 +144,11 @@ def search(task: TableTask, sampler: str, budget: int, seed: int = 0, **more) ->
 
 
 @pytest.mark.parametrize("rows, decisions", [(1000, 8), (300, 200)])
-@pytest.mark.parametrize("sampler", [s for s in STRATEGIES if s not in ("lmsearcher", "gp")])
+@pytest.mark.parametrize(
+    "sampler", [*(s for s in STRATEGIES if s not in ("lmsearcher", "gp")), pytest.param("gp", marks=pytest.mark.slow)]
+)
 def test_every_sampler_spends_its_budget_on_a_sparse_table(rows, decisions, sampler):
-    budget = 20 if sampler == "tpe" and decisions == 200 else 100
+    budget = 20 if sampler in ("tpe", "gp") and decisions == 200 else 100
     assert len(search(sparse(rows, decisions), sampler, budget)) == budget
 
 

@@ -61,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
 }
 NOT_IN_RECIPES = ("out", "storage", "study", "resume", "take_over")
 MAY_CHANGE = (
+    "table",  # it may be somewhere else; a study takes none of another content
     "budget",
     "workers",
     "max_failures",

@@ -91,8 +91,9 @@ def own(folder: Path, take_over: bool = False):
     """Own a run folder for the length of the block; UserError while another living process owns it.
 
     A lock that ends with its process says who is alive, in a container too. The file beside it says who that is. The
-    file of a dead owner is replaced at once. An owner on another machine cannot be checked: `take_over` says it is
-    gone; a lock that can be seen to be held is never taken over.
+    file of a dead owner is replaced at once; so is that of an owner in a container under this kernel, whose lock would
+    be seen. An owner on another machine cannot be checked: `take_over` says it is gone; a lock that can be seen to be
+    held is never taken over.
     """
     path = folder / OWNER_FILE
     try:
@@ -118,6 +119,8 @@ def _claim(folder: Path, path: Path, free: bool | None, take_over: bool) -> None
     """Write this process down as the owner; UserError when another one is."""
     owner = _read(path)
     state = None if owner in (None, identity()) else alive(owner)
+    if owner and state is None and free and owner.get("boot") == identity()["boot"] is not None:
+        state = False
     if free is False or (state and not take_over):
         who = f"process {owner['pid']} on {owner.get('host')}" if owner else "another process"
         raise UserError(

@@ -11,6 +11,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,25 +26,35 @@ if TYPE_CHECKING:
 def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:
     """The trials of one seed in order; a torn last line of a running search is left out.
 
-    UserError names a broken line.
+    UserError names a line that is no trial, or that stands where it cannot: numbers rise.
     """
-    text = path.read_text(encoding="utf-8")
-    lines = text.split("\n")[:-1]
-    trials = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror} - fix the permissions, or name another run") from error
+    trials: list[Mapping[str, Any]] = []
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
             continue
-        try:
-            trial = json.loads(line)
-        except ValueError:
-            trial = None
-        if not isinstance(trial, dict):
+        trial = _row(text, trials[-1]["number"] if trials else -1)
+        if trial is None:
             raise UserError(
-                f"{path} line {number} is not a JSON object - one trial per line is expected - continue the run with"
-                " --resume to repair it"
+                f"{path} line {number} is not the next trial - one JSON object per line is expected, and numbers rise -"
+                " continue the run with --resume to repair it"
             )
         trials.append(trial)
     return tuple(trials)
+
+
+def _row(text: bytes, last: int) -> Mapping[str, Any] | None:
+    """The trial that a line describes, None when it describes none that could follow on number `last`."""
+    try:
+        row = json.loads(text)
+        value = row["value"]
+        right = type(row["number"]) is int and row["number"] > last and row["state"] in STATES
+        return row if right and (value is None or isfinite(value)) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def read_summary(path: Path) -> Mapping[str, Any]:
@@ -70,6 +81,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 TRIALS, SUMMARY, JOURNAL, CONFIGURATION = "trials.jsonl", "summary.json", "journal.log", "run.json"
+STATES = ("COMPLETE", "INFEASIBLE", "FAIL")  # of a trial that is told
 
 
 def plain(thing: Any) -> Any:

@@ -16,10 +16,8 @@ from typing import Any
 from search.errors import UserError
 from search.spaces import Space
 from search.studies.evaluate import Outcome
-from search.studies.folder import SUMMARY, TRIALS, read_summary
+from search.studies.folder import STATES, SUMMARY, TRIALS, read_summary
 from search.studies.trials import Store, Trial
-
-STATES = ("COMPLETE", "INFEASIBLE", "FAIL")
 
 
 def told_before(path: Path, space: Space) -> list[Trial]:

@@ -6,10 +6,12 @@ All are Optuna's engines; files go through our repair.
 from __future__ import annotations
 
 import re
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 
 from search.errors import HIDDEN, UserError, without_secrets
@@ -64,12 +66,19 @@ def _grpc(url: str) -> BaseStorage:
             f"storage {url} was given - it must read grpc://HOST:PORT with a port from 1 to 65535, without user and"
             " password (the proxy asks for none) - correct it"
         )
-    return GrpcStorageProxy(host=match[1], port=int(match[2] or GRPC_PORT))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls the proxy experimental: nothing that a user could act upon
+        return GrpcStorageProxy(host=match[1], port=int(match[2] or GRPC_PORT))
 
 
 def first_line(error: BaseException, url: str | None) -> str:
-    """The first line of an error's text without any part of the password that the URL holds."""
-    text = (said(error).splitlines() or [""])[0]
+    """The first line of what an error says without any part of the password that the URL holds.
+
+    Optuna's own words hide what the database said, and gRPC's text is a form whose one line of news is `details`.
+    """
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    details = getattr(cause, "details", None)
+    text = (said(details() if callable(details) else cause).splitlines() or [""])[0]
     password = re.search(r"://[^\s:@/]*:(\S*)@", url or "")
     parts = re.split(r"[@:/]", f"{password[1]}@{unquote(password[1])}") if password else []
     for part in sorted(filter(None, parts), key=len, reverse=True):
