@@ -4,7 +4,8 @@
     python -m benchmarks.speedup --storage postgresql://user@host/base
 
 Prints for each number of workers: evaluations a second (from the first start to the last end), the share of linear
-speed-up, and how many draws were given back because another worker held the code. Exit code 1 below --least.
+speed-up, how many draws were given back because another worker held the code, and the processor time a trial took in
+the workers (not in a server). On a busy machine only the last two say something. Exit code 1 below --least.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ def evaluate(code, seed):
     time.sleep(float(seconds))
     return float(sum(map(int, code)))
 
+begin = time.process_time()
 study.run(evaluate, int(budget))
+print(time.process_time() - begin, flush=True)
 """
 
 
-def measure(storage: str, sampler: str, workers: int, budget: int, seconds: float) -> tuple[float, int]:
-    """Evaluations a second of some workers on a new study, and how many draws were given back."""
+def measure(storage: str, sampler: str, workers: int, budget: int, seconds: float) -> tuple[float, int, float]:
+    """Evaluations a second of some workers on a new study, draws given back, and processor seconds a trial."""
     name = f"speedup-{workers}-{time.time_ns()}"
     study = Study(Space.of_sizes(SIZES), storage=storage, name=name, sampler="random")
     command = [sys.executable, "-c", WORKER, storage, name, sampler, str(budget), str(seconds)]
@@ -49,13 +52,14 @@ def measure(storage: str, sampler: str, workers: int, budget: int, seconds: floa
     for p in processes:
         p.stdin.write("go\n")
         p.stdin.flush()
+    used = [p.stdout.read() for p in processes]
     if any([p.wait() for p in processes]):
         raise SystemExit("error: a worker failed, its message is above")
     study_id = study.store.storage.get_study_id_from_name(name)
     trials = study.store.storage.get_all_trials(study_id)
     done = [t for t in trials if t.state.name == "COMPLETE"]
     took = max(t.datetime_complete for t in done) - min(t.datetime_start for t in done)
-    return len(done) / took.total_seconds(), len(trials) - len(done)
+    return len(done) / took.total_seconds(), len(trials) - len(done), sum(map(float, used)) / len(done)
 
 
 def main() -> int:
@@ -71,10 +75,14 @@ def main() -> int:
         alone, worst = None, 1.0
         for workers in map(int, given.workers.split(",")):
             storage = given.storage or f"{folder}/journal-{workers}.log"
-            rate, voids = measure(storage, given.sampler, workers, given.budget, given.seconds)
+            rate, voids, used = measure(storage, given.sampler, workers, given.budget, given.seconds)
             alone = alone or rate / workers
             worst = min(worst, rate / workers / alone)
-            print(f"{workers} workers: {rate:.1f} evaluations/s, {rate / workers / alone:.2f} of linear, {voids} voids")
+            share = rate / workers / alone
+            print(
+                f"{workers} workers: {rate:.1f} evaluations/s, {share:.2f} of linear, {voids} voids,"
+                f" {1e3 * used:.1f} ms of processor time a trial"
+            )
     return int(worst < given.least)
 
 
