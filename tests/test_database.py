@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
@@ -100,6 +101,22 @@ from search import Space, Study
 study = Study(Space.of_sizes([6] * 6), sampler="random", seed=int(sys.argv[2]), storage=sys.argv[1])
 study.run(lambda code, seed: float(sum(map(ord, code)) % 97), 60)
 """
+
+
+def test_tables_that_another_process_makes_at_the_same_moment_are_taken(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/study.db"
+    make = models.BaseModel.metadata.create_all
+    made = []
+
+    def slower(engine, **more):
+        if not made:
+            made.append(make(engine))
+            make(engine, checkfirst=False)
+        make(engine, **more)
+
+    monkeypatch.setattr(models.BaseModel.metadata, "create_all", slower)
+    study = Study(SPACE, sampler="random", storage=url)
+    assert study.run(objective, 3).why == "budget" and made
 
 
 def test_processes_on_one_sqlite_file_never_share_a_number(tmp_path):

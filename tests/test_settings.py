@@ -22,6 +22,7 @@ from search.cli.options import settings
 from search.errors import cli, printable, without_secrets
 from search.run import main
 from search.strategies import DEFAULT_PROPOSAL
+from search.studies.trials import Store
 from search.tasks import TASKS, Task
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -284,6 +285,37 @@ def test_a_database_study_refuses_a_run_with_other_settings(tmp_path):
     assert main(same) == 0
     rows = (tmp_path / "d" / "shared" / "seed-0" / "trials.jsonl").read_text().splitlines()
     assert len(rows) == 9 and rows[:5] == (tmp_path / "a/shared/seed-0/trials.jsonl").read_text().splitlines()[:5]
+
+
+@pytest.mark.parametrize("late", ["before the other's first trial", "after it"])
+def test_two_runs_that_start_a_study_at_the_same_moment_do_not_mix(tmp_path, monkeypatch, late):
+    def started(**settings) -> Study:
+        return Study(Space.of_sizes([4] * 4), sampler="random", storage=url, settings=settings)
+
+    def objective(code: str, seed: int) -> float:
+        return 1.0
+
+    url = f"sqlite:///{tmp_path}/study.db"
+    first = started(table="a")
+    if late == "after it":
+        first.run(objective, 1)
+    look = Store.attribute
+    looks: list[str] = []
+
+    def before_the_first_wrote(self: Store, key: str):
+        looks.append(key)
+        return None if looks.count("settings") == 1 and key == "settings" else look(self, key)
+
+    monkeypatch.setattr(Store, "attribute", before_the_first_wrote)
+    second = started(table="b")
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="was started with table b, but a was given"):
+        first.run(objective, 3)
+    if late == "after it":
+        with pytest.raises(UserError, match="holds trials of a run with other settings"):
+            second.run(objective, 3)
+    else:
+        assert second.run(objective, 3).why == "budget"
 
 
 def test_control_characters_are_escaped():

@@ -52,9 +52,16 @@ def open_storage(storage: str | Path | BaseStorage | None) -> tuple[BaseStorage,
 
 
 def _database(url: str) -> BaseStorage:
-    from search.studies.database import Database  # here, as it loads SQLAlchemy, which a journal does not need
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError  # here, as a journal needs no such
 
-    return Database(_with_driver(url))
+    from search.studies.database import Database
+
+    try:
+        return Database(_with_driver(url))
+    except (IntegrityError, OperationalError, ProgrammingError) as error:
+        if not re.search("exist|duplicate", str(error).lower()):
+            raise
+        return Database(_with_driver(url))  # another process made the tables at the same moment
 
 
 def _grpc(url: str) -> BaseStorage:

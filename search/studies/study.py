@@ -124,7 +124,7 @@ class Study:
         """Have this architecture evaluated before anything that the strategy suggests; UserError if it is none of the
         space. What was told already is not evaluated again.
         """
-        self.store.set_attribute("enqueued", [*(self.store.attribute("enqueued") or []), self.space.encode(arch)])
+        self.store.set_attribute("enqueued", [*self.store.enqueued(), self.space.encode(arch)])
 
     def ask(self) -> Trial | None:
         """A trial to evaluate wherever and whenever you like; None when every code of the space was asked."""
@@ -218,7 +218,7 @@ class Study:
 
     def _enqueued(self, taken: set[str]) -> Suggestion | None:
         """The first code that somebody wants evaluated and nobody has."""
-        codes = self.store.attribute("enqueued") or []
+        codes = self.store.enqueued()
         return next((Suggestion(c, "enqueued") for c in codes if self.store.key(c) not in taken), None)
 
     def next_trial(self, budget: int | None, external: bool = False) -> Trial | None:

@@ -31,6 +31,7 @@ from search.studies.evaluate import Outcome
 EXTERNAL = "external"
 OUTCOME = ("reason", "metrics", "constraints", "traceback")  # notes that an evaluation may leave with its trial
 NOTES = (*OUTCOME, "ranker")
+MARK = "settings"  # the note of a trial that says with which settings it was started
 ORPHAN_SECONDS = 3.0  # for a worker that is ending to tell what it has
 
 
@@ -75,6 +76,8 @@ class Store:
         self._settled: list[Trial] = []
         self._cursor = 0
         self._keys: dict[str, str] = {}
+        self._bound: dict[str, Any] = {}
+        self._mark: str | None = None
         wanted = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
         self._study = _study_called(storage, name, wanted)
         if storage.get_study_directions(self._study) != [wanted]:
@@ -100,15 +103,24 @@ class Store:
         return old if by_number else new
 
     def bind(self, settings: Mapping[str, Any]) -> None:
-        """Keep the settings with the study; UserError when it was started with others."""
+        """Keep the settings with the study; UserError when it was started with others.
+
+        Of two runs that start a study at the same moment both may think that they were first. So each trial bears a
+        mark of its settings, and the settings are looked at again with every trial.
+        """
         known = self.attribute("settings")
         if known is None:
             self.set_attribute("settings", dict(settings))
             known = self.attribute("settings")
-        for key in sorted({*known, *settings}):
-            if known.get(key) != settings.get(key):
+        self._bound, self._mark = dict(settings), _hash(json.dumps(known, sort_keys=True))
+        self._check_settings(known)
+
+    def _check_settings(self, known: Mapping[str, Any]) -> None:
+        given = self._bound
+        for key in sorted({*known, *given}):
+            if known.get(key) != given.get(key):
                 raise UserError(
-                    f"study '{self.name}' was started with {key} {known.get(key)}, but {settings.get(key)} was given -"
+                    f"study '{self.name}' was started with {key} {known.get(key)}, but {given.get(key)} was given -"
                     " a study keeps its settings - give the same, or another --out (in a database: another --study)"
                 )
 
@@ -148,7 +160,8 @@ class Store:
 
     def _attributes(self, code: str, origin: str, owner: Any) -> dict[str, Any]:
         arch = {k: _plain(v) for k, v in self.space.decode(code).items()}
-        return {"code": code, "origin": origin, "owner": owner, "arch": arch}
+        mark = {MARK: self._mark} if self._mark else {}
+        return {"code": code, "origin": origin, "owner": owner, "arch": arch} | mark
 
     def finish(self, trial_id: int, outcome: Outcome) -> None:
         """Tell a running trial what came out: its value, or that it failed and why."""
@@ -227,12 +240,24 @@ class Store:
         """A note kept with the study (None: not there)."""
         return self.storage.get_study_user_attrs(self._study).get(key)
 
+    def enqueued(self) -> list[str]:
+        """The codes that somebody wants evaluated; UserError when the study's settings have become others."""
+        notes = self.storage.get_study_user_attrs(self._study)
+        if self._bound:
+            self._check_settings(notes.get("settings") or self._bound)
+        return notes.get("enqueued") or []
+
     def set_attribute(self, key: str, value: Any) -> None:
         """Keep a JSON value with the study."""
         self.storage.set_study_user_attr(self._study, key, value)
 
     def _trial(self, t: FrozenTrial, number: int) -> Trial:
         notes = t.user_attrs
+        if self._mark and notes.get(MARK, self._mark) != self._mark:
+            raise UserError(
+                f"study '{self.name}' holds trials of a run with other settings - two runs were started on it at once -"
+                " start one of them again with another --out (in a database: another --study)"
+            )
         code = notes.get("code") or self._layout.code(t.params)
         constraints = notes.get("constraints") or {}
         state = t.state.name
@@ -285,7 +310,10 @@ def _void(t: FrozenTrial) -> bool:
 
 def _fingerprint(space: Space) -> str:
     """A hash of names and options: a study must never go on over a changed space."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", json.dumps(space.to_dict()["decisions"]))
+    return _hash(re.sub(r" at 0x[0-9a-f]+", "", json.dumps(space.to_dict()["decisions"])))
+
+
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
