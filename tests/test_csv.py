@@ -51,6 +51,15 @@ def test_options_of_a_position_are_those_that_occur_in_order(tmp_path):
     assert table.space.decode("02") == {"d0": "1", "d1": "4"}
 
 
+def test_a_column_without_a_name_can_hold_the_codes(tmp_path):
+    """As the index that pandas writes."""
+    (tmp_path / "t.csv").write_text(",code,acc\n01,10,5\n10,11,6\n")
+    for column, codes in (("", ["01", "10"]), (None, ["10", "11"])):
+        table = read_table(tmp_path / "t.csv", code_column=column)
+        told = [raw_code(table.space, c) for c in table.space.to_codes(table.codes)]
+        assert told == codes and list(table.metric("acc")) == [5, 6]
+
+
 def test_letters_go_after_digits(tmp_path):
     table = read_table(write(tmp_path, "code,acc\na9,1\n09,2\nzz,3\n"))
     assert [d.options for d in table.space.decisions] == [("0", "a", "z"), ("9", "z")]

@@ -51,7 +51,7 @@ def read_table(
         raise UserError(
             f"table file {path} does not exist - CSV, CSV.gz and Parquet files are read - give the path of one"
         )
-    if code_column and decisions:
+    if code_column is not None and decisions:
         raise UserError(
             "both a code column and decision columns were given - a table has one or the other - leave one out"
         )
@@ -107,7 +107,7 @@ def _build(path: Path, code_column: str | None, decisions: tuple[str, ...], name
             _known(path, column, columns)
         chosen = _ladders([_decision(path, c, columns[c]) for c in decisions])
     else:
-        code_column = _known(path, code_column, columns) if code_column else _guess(path, columns)
+        code_column = _known(path, code_column, columns) if code_column is not None else _guess(path, columns)
         chosen = _positions(path, code_column, columns[code_column])
     space = Space([axis for axis, _ in chosen], name)
     levels = np.stack([found for _, found in chosen], axis=1)
