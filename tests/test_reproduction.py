@@ -95,6 +95,10 @@ def test_the_page_holds_what_was_found_beside_what_is_printed(tmp_path):
         tmp_path / "runs" / "a", "value"
     )
     assert found(tmp_path / "runs" / "a", "test") == found(tmp_path / "runs" / "none", "value") == ""
+    (tmp_path / "runs" / "bad" / "seed-0").mkdir(parents=True)
+    (tmp_path / "runs" / "bad" / "seed-0" / "summary.json").write_bytes(b"\xff{")
+    with pytest.raises(UserError, match="is not a JSON object"):
+        found(tmp_path / "runs" / "bad", "value")
     row = Row("Table 9: x", "y", reads={"reader": "runs/a"}, paper="72.82", note="Differs.")
     text = page([row], tmp_path, {})
     assert "## Table 9: x" in text and "| y | 72.82 | surrogate 73.00 [" in text and "Runs here. Differs. |" in text

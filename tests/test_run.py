@@ -311,6 +311,11 @@ def test_a_transcript_replays_the_run_without_its_ranker(tmp_path, capsys):
         str(tmp_path / "c"),
     )
     assert "has no answer for step" in said
+    transcript = tmp_path / "a" / "seed-0" / "ranker.jsonl"
+    lines = transcript.read_bytes().splitlines(keepends=True)
+    transcript.write_bytes(b"".join([*lines[:3], b"\xff\xfe" + lines[3], b"[" * 20_000 + b"\n", *lines[4:]]))
+    replay = [*NB201, "--ranker", f"replay:{tmp_path / 'a'}", "--budget", "20", "--quiet", "--out", str(tmp_path / "e")]
+    assert "has no answer for step 8" in wrong(capsys, *replay)
     assert "needs a transcript" in wrong(
         capsys, *NB201, "--ranker", "replay:nowhere", "--budget", "9", "--out", str(tmp_path / "d")
     )

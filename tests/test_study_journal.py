@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from search import Space, Study, UserError
 from search.studies.claims import OWNER_FILE, alive, identity, own
+from search.studies.folder import append
 from search.studies.journal import Journal, repair
 
 SPACE = Space.of_sizes([4] * 5)
@@ -134,6 +135,22 @@ def test_full_disk_is_a_sentence_and_nothing_is_lost(journal):
     assert table(resumed) == table(alone)
 
 
+def test_a_line_that_does_not_fit_on_the_disk_is_not_begun(tmp_path):
+    path = tmp_path / "trials.jsonl"
+
+    def until_full() -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        for number in range(100):
+            append(path, {"number": number, "text": "x" * 60})
+        return "fits"
+
+    assert in_child(until_full).startswith("UserError: cannot write")
+    assert path.read_bytes().endswith(b"}\n")
+    append(path, {"number": 99})
+    numbers = [json.loads(text)["number"] for text in path.read_text().splitlines()]
+    assert numbers == [*range(len(numbers) - 1), 99] and len(numbers) > 5
+
+
 def test_read_only_folder_is_a_sentence_and_nothing_is_lost(journal):
     before = journal.read_bytes()
     os.chmod(journal, 0o444)
@@ -201,6 +218,16 @@ def test_reaping_spares_the_living_and_the_foreign(tmp_path):
     assert study.store.reap(exclusive=True) == 1
     assert [t.code for t in study.trials] == ["33333"]
     assert study.store.reap(exclusive=True) == 0
+
+
+def test_a_process_number_of_elsewhere_is_nobody_here(tmp_path):
+    study = Study(SPACE, ranker="random", storage=tmp_path / "journal.log")
+    here = identity()
+    others = ({"host": "elsewhere"}, {"namespace": "pid:[1]"}, {"boot": "another"})
+    codes = ("00000", "11111", "22222", "33333", "01230")
+    for code, owner in zip(codes, (here, *(here | other for other in others), "external")):
+        study.store.storage.set_trial_user_attr(study.store.start(code, "test"), "owner", owner)
+    assert [pid for _, pid in study.store.running()] == [here["pid"], None, None, None, None]
 
 
 def test_syncing_is_bounded_in_time_not_in_records(tmp_path, monkeypatch):

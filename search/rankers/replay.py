@@ -57,16 +57,16 @@ def question_key(history: Sequence[Seen], candidates: Sequence[str]) -> str:
 
 
 def _read(path: Path) -> dict[str, Ranking]:
-    """Answers by question key; a torn last line is passed over."""
+    """Answers by question key; a torn or damaged line is passed over."""
     answers = {}
-    for text in path.read_text(encoding="utf-8").split("\n"):
+    for text in path.read_bytes().split(b"\n"):
         try:
             r = json.loads(text)
             scores = None if r["scores"] is None else tuple(r["scores"])
             answers[r["key"]] = Ranking(
                 r["best"], scores, r["source"], r["tokens"], r["seconds"], r["fallback"], r.get("info", {})
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return answers
 

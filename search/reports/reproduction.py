@@ -15,7 +15,6 @@ note     what must be known to compare, contradictions of the paper included
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ import yaml
 
 from search.errors import UserError
 from search.reports.curves import bootstrap
+from search.studies.folder import read_summary
 
 SIZES = ("small", "full")
 METRICS = ("value", "test")
@@ -118,9 +118,9 @@ def found(folder: Path, metric: str) -> str:
     """'mean [low, high] (seeds x evaluations)' of a run's seeds, '' where it has not run."""
     values, budgets = [], set()
     for path in sorted(folder.glob("seed-*/summary.json")):
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_summary(path)
         best = summary.get("best")
-        if best and best.get(metric) is not None:
+        if isinstance(best, dict) and best.get(metric) is not None:
             values.append(float(best[metric]))
             budgets.add(sum(summary.get("trials", {}).values()))
     if not values:
@@ -132,7 +132,7 @@ def found(folder: Path, metric: str) -> str:
 
 def asked(folder: Path) -> str:
     """The ranker that a run asked, as its summary names it."""
-    summary = json.loads(next(iter(sorted(folder.glob("seed-*/summary.json")))).read_text(encoding="utf-8"))
+    summary = read_summary(next(iter(sorted(folder.glob("seed-*/summary.json")))))
     return str(summary.get("configuration", {}).get("ranker") or READER)
 
 

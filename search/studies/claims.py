@@ -86,6 +86,12 @@ def alive(owner: Mapping[str, Any]) -> bool | None:
     return start is not None and start == owner.get("start")
 
 
+def lives_here(owner: Mapping[str, Any]) -> bool:
+    """Whether an owner's process number means something here: it may be somebody else's elsewhere."""
+    here = identity()
+    return all(owner.get(key, here[key]) == here[key] for key in ("host", "boot", "namespace"))
+
+
 @contextmanager
 def own(folder: Path, take_over: bool = False):
     """Own a run folder for the length of the block; UserError while another living process owns it.

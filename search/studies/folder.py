@@ -7,6 +7,7 @@ rebuilt.
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -124,15 +125,30 @@ def _finished(trials: Sequence[Trial], start: int = 0) -> int:
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one JSON line to a file in one write; UserError when it cannot be written."""
+    """Add one whole JSON line to a file, or nothing and a UserError when it cannot be written."""
     try:
-        with open(path, "ab", buffering=0) as handle:
-            handle.write(line(record).encode())
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            _add(handle, line(record).encode())
+        finally:
+            os.close(handle)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror} - everything told so far is safe in {JOURNAL} - "
             "free space or fix the permissions, then continue with --resume"
         ) from error
+
+
+def _add(handle: int, text: bytes) -> None:
+    """One write, as other workers append to the same file; a full disk may take a part of it only, which goes again."""
+    start, written = os.fstat(handle).st_size, 0
+    try:
+        while written < len(text):
+            written += os.write(handle, text[written:])
+    except OSError:
+        if os.fstat(handle).st_size == start + written:
+            os.ftruncate(handle, start)
+        raise
 
 
 def anytime(trials: Sequence[Trial], direction: str) -> list[float | None]:

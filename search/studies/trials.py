@@ -25,7 +25,7 @@ from search.errors import UserError
 from search.optuna_tools import Layout, layout, numbered, quiet
 from search.spaces import Seen, Space
 from search.studies import STUDY
-from search.studies.claims import alive, identity
+from search.studies.claims import alive, identity, lives_here
 from search.studies.evaluate import Outcome
 
 EXTERNAL = "external"
@@ -216,10 +216,11 @@ class Store:
         return count
 
     def running(self) -> list[tuple[int, int | None]]:
-        """(trial id, process id of its owner) of every running trial."""
+        """(trial id, process id of its owner) of every running trial; None: nobody's, or somebody's elsewhere."""
         frozen = self.storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,))
         owners = [t.user_attrs.get("owner") for t in frozen]
-        return [(t._trial_id, o["pid"] if isinstance(o, Mapping) else None) for t, o in zip(frozen, owners)]
+        pids = (o.get("pid") if isinstance(o, Mapping) and lives_here(o) else None for o in owners)
+        return [(t._trial_id, pid) for t, pid in zip(frozen, pids)]
 
     def key(self, code: str) -> str:
         """The canonical code, remembered."""
