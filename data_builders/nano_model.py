@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data_builders.tokenizer import llama_config, save_start
+from data_builders.tokenizer import llama_config, save_start, wrapped
 from search.errors import cli, did_you_mean
 from search.prompts.nano import MARK, TOKEN, vocabulary
 
@@ -36,23 +36,12 @@ WAVES = 6  # harmonics of a random curve over levels: smooth between neighbours,
 def build_tokenizer(max_length: int = 8192) -> Any:
     """One token per character (so that the formats paper and release can be written too) and per evidence token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     tokens = SPECIAL + ["\n"] + [chr(c) for c in range(32, 127)] + vocabulary()
     core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(TOKEN), behavior="isolated")
     core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        chat_template=CHAT,
-        model_max_length=max_length,
-        clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+    return wrapped(core, CHAT, max_length)
 
 
 def smooth_embeddings(tokens: list[str], width: int, seed: int, std: float = 0.1) -> np.ndarray:

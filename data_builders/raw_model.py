@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_builders.tokenizer import llama_config, save_start
+from data_builders.tokenizer import llama_config, save_start, wrapped
 from search.errors import cli, did_you_mean
 from search.prompts.stamped import (
     FIRST_CODE,
@@ -78,22 +78,11 @@ class Start:
 def build_tokenizer(max_length: int = CONTEXT) -> Any:
     """A word tokenizer: one token per word of the format, words separated by blanks."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", SPECIAL.index("<s>"))])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        chat_template=CHAT,
-        model_max_length=max_length,
-        clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+    return wrapped(core, CHAT, max_length)
 
 
 class _Directions:

@@ -46,7 +46,6 @@ def build_tokenizer(phrases: list[str] | None = None, max_length: int = 8192) ->
     phrases: texts that become one token each.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     phrases = sorted(PHRASES if phrases is None else phrases, key=len, reverse=True)
     vocabulary = {token: i for i, token in enumerate(SPECIAL + phrases + CHARACTERS)}
@@ -54,17 +53,38 @@ def build_tokenizer(phrases: list[str] | None = None, max_length: int = 8192) ->
     pieces = "|".join([re.escape(p) for p in phrases] + [r"[\s\S]"])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
+    names = {"bos": BOS, "eos": EOS, "pad": PAD, "unk": UNKNOWN, "additional_special_tokens": SPECIAL[4:]}
+    return wrapped(tokenizer, JINJA.read_text(encoding="utf-8"), max_length, **names)
+
+
+def wrapped(
+    core: Any,
+    template: str,
+    max_length: int,
+    bos: str = "<s>",
+    eos: str = "</s>",
+    pad: str = "<pad>",
+    unk: str = "<unk>",
+    **more: Any,
+) -> Any:
+    """A `tokenizers.Tokenizer` as the PreTrainedTokenizerFast that `save_start` saves.
+
+    template: the chat template, Jinja.
+    more: further settings, such as additional_special_tokens.
+    """
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        unk_token=UNKNOWN,
-        additional_special_tokens=SPECIAL[4:],
-        chat_template=JINJA.read_text(encoding="utf-8"),
+        tokenizer_object=core,
+        bos_token=bos,
+        eos_token=eos,
+        pad_token=pad,
+        unk_token=unk,
+        chat_template=template,
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
+        **more,
     )
 
 
