@@ -11,7 +11,8 @@ Every ranker is asked which candidate is best, with nothing after it: where a se
 (nano), the exam reads the expected value, unless the spec names a reading (nano:blend is what a search reads).
 
 --history-control shows every ranker the history's values shuffled among its codes, or negated: a ranker that learns
-from the history must fall to chance, or below it. Chance and the oracle stay as they are.
+from the history must fall to chance, or below it. Chance and the oracle stay as they are. `all` sets the rankers of
+--ranker beside themselves: true, shuffled and negated history on the same questions.
 
 top1      share of questions where the best candidate was picked
 percentile  mean share of the other candidates that the pick beats (ties count half): chance 0.5, oracle 1
@@ -38,6 +39,7 @@ from search.strategies.base import Setup
 from search.tasks import Task
 
 ALWAYS = ("surrogate", "knn", "gp")
+ALL = "all"  # the true history and every control side by side
 LENGTHS = (5, 20, 50, 100, 200)  # history lengths from a search's first question to its last
 MEASURES = ("percentile", "top1", "regret", "closed")
 POOLS = ("uniform", "mixed")
@@ -240,7 +242,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--history", default=",".join(map(str, LENGTHS)), help="lengths of the history (default %(default)s)"
     )
-    parser.add_argument("--history-control", choices=HISTORY_CONTROLS, help="show rankers a history with wrong values")
+    parser.add_argument(
+        "--history-control", choices=(*HISTORY_CONTROLS, ALL), help="show rankers a history with wrong values"
+    )
     parser.add_argument("--candidates", type=int, default=10)
     parser.add_argument("--pool", choices=POOLS, default="uniform")
     parser.add_argument("--repeats", type=int, default=200, help="questions per length (default %(default)s)")
@@ -259,6 +263,8 @@ def main() -> int:
         raise UserError(
             f"{args.candidates} candidates and {args.repeats} repeats were given - at least 2 and 1 are needed"
         )
+    if args.history_control == ALL and not args.ranker:
+        raise UserError("--history-control all was given without --ranker - it sets a ranker beside itself - name one")
     lengths = numbers(args.history)
     from tqdm import tqdm
 
@@ -271,7 +277,13 @@ def main() -> int:
     questions(task, max(lengths), 1, args.candidates, args.pool, args.seed)
     context = Context(task.space, args.seed, args.format, goal="pick")
     specs = [s for s in dict.fromkeys([*ALWAYS, *args.ranker]) if s not in ("oracle",)]
-    rankers = {s: controlled(make_ranker(s, context), args.history_control, args.seed) for s in specs}
+    one = None if args.history_control == ALL else args.history_control
+    rankers = {}
+    for spec in specs:
+        ranker = make_ranker(spec, context)
+        for kind in (None, *HISTORY_CONTROLS) if args.history_control == ALL and spec in args.ranker else (one,):
+            name = f"{spec}, {kind}" if args.history_control == ALL and kind else spec
+            rankers[name] = controlled(ranker, kind, args.seed)
     with tqdm(total=len(lengths) * args.repeats * len(rankers), desc="exam", unit="answer", disable=None) as bar:
         shape = (args.candidates, args.pool, args.seed)
         results = examine(task, rankers, lengths, args.repeats, *shape, answered=bar.update)
@@ -281,7 +293,7 @@ def main() -> int:
     print(json.dumps(about | {"results": results}, indent=1, default=str))
     print(
         f"{task.name} · {task.metric} ({task.direction}), {args.repeats} questions a length, {args.candidates}"
-        f" {args.pool} candidates" + (f", history {args.history_control}" if args.history_control else ""),
+        f" {args.pool} candidates" + (f", history {one}" if one else ""),
         file=sys.stderr,
     )
     for measure in ("percentile", "closed"):

@@ -180,12 +180,19 @@ def test_the_command_prints_json_and_a_table(task, tmp_path):
     wrong = json.loads(lied.stdout)
     assert wrong["history_control"] == "negated" and wrong["results"]["surrogate"]["40"]["percentile"][0] < 0.3
     assert wrong["results"]["chance"]["40"] == found["results"]["chance"]["40"] | {"ahead": ANY}
+    every = json.loads(
+        run(*what, "--history", "40", "--repeats", "20", "--ranker", "knn", "--history-control", "all").stdout
+    )["results"]
+    assert list(every)[2:] == ["surrogate", "knn", "knn, shuffled", "knn, negated", "gp"]
+    assert every["knn"]["40"]["percentile"][0] > 0.6 > every["knn, shuffled"]["40"]["percentile"][0]
+    assert every["knn, negated"]["40"]["percentile"][0] < 0.4 and every["surrogate"]["40"]["percentile"][0] > 0.7
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
         (["--history", "5"], "exactly one"),
+        (["--task", "nb201/cifar100", "--history-control", "all"], "without --ranker"),
         (["--task", "nb201/cifar1000"], "did you mean"),
         (["--table", "x.csv"], "--metric"),
         (["--task", "nb201/cifar100", "--ranker", "ridge"], "unknown ranker"),
