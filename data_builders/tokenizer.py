@@ -53,8 +53,8 @@ def build_tokenizer(phrases: list[str] | None = None, max_length: int = 8192) ->
     pieces = "|".join([re.escape(p) for p in phrases] + [r"[\s\S]"])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
-    names = {"bos": BOS, "eos": EOS, "pad": PAD, "unk": UNKNOWN, "additional_special_tokens": SPECIAL[4:]}
-    return wrapped(tokenizer, JINJA.read_text(encoding="utf-8"), max_length, **names)
+    template = JINJA.read_text(encoding="utf-8")
+    return wrapped(tokenizer, template, max_length, BOS, EOS, PAD, UNKNOWN, additional_special_tokens=SPECIAL[4:])
 
 
 def wrapped(

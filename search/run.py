@@ -11,7 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -118,6 +118,7 @@ def _run_seed(
     """
     from search.cli.assemble import build_study, running
     from search.cli.console import final_block
+    from search.cli.tracking import make_tracker
     from search.cli.workers import run_workers
     from search.studies.folder import JOURNAL, Rows, finish, summary
     from search.studies.progress import Bar
@@ -139,12 +140,14 @@ def _run_seed(
     study.store.reap(given["take_over"], exclusive=own_journal)
     rows = Rows(home, study.trials)
     label = printable(f"{folder.resolve().name} seed {seed}")
-    with Bar(study, given["budget"], label, given["quiet"]) as bar:
+    tracker = make_tracker(given["log"], home, label, _configuration(given), study.trials, task.direction)
+    with closing(tracker), Bar(study, given["budget"], label, given["quiet"]) as bar:
         if given["workers"] > 1:
 
             def watch() -> None:
                 trials = study.trials
                 rows.catch_up(trials)
+                tracker.catch_up(trials)
                 bar.refresh(trials)
 
             ending = run_workers(given, seed, home, storage, study, watch)
@@ -152,6 +155,7 @@ def _run_seed(
 
             def after(trial: Any) -> None:
                 rows.catch_up(study.trials)
+                tracker.catch_up(study.trials)
                 bar.add(trial)
 
             ending = study.run(task.evaluate, after=after, **running(given))
@@ -170,7 +174,7 @@ def _run_seed(
 
 
 def _configuration(given: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: given[k] for k in DEFAULTS if k not in ("resume", "take_over", "quiet", "arms", "out")}
+    kept = {k: given[k] for k in DEFAULTS if k not in ("resume", "take_over", "log", "quiet", "arms", "out")}
     return hide_secrets(kept)
 
 

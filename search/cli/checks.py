@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from search.cli import TRACKERS
 from search.errors import UserError, did_you_mean, without_secrets
 from search.rankers import HISTORY_CONTROLS, ranker_class
 from search.strategies import DEFAULT_PROPOSAL, PROPOSALS, STRATEGIES
@@ -66,6 +67,8 @@ def checked(merged: Mapping[str, Any]) -> dict[str, Any]:
         raise _wrong("direction", merged["direction"], "maximize or minimize")
     if out["proposal"] not in PROPOSALS:
         raise did_you_mean("proposal", str(out["proposal"]), PROPOSALS)
+    if out["log"] not in (None, *TRACKERS):
+        raise did_you_mean("tracking library", str(out["log"]), TRACKERS)
     if out["sampler"] not in STRATEGIES:
         raise did_you_mean("sampler", str(out["sampler"]), STRATEGIES)
     _one_thing(out)

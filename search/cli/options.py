@@ -56,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "out": None,
     "resume": False,
     "take_over": False,
+    "log": None,
     "quiet": False,
     "arms": None,
 }
@@ -71,6 +72,7 @@ MAY_CHANGE = (
     "resume",
     "take_over",
     "storage",
+    "log",
     "quiet",
     "seeds",
 )

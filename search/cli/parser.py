@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from search.cli import TRACKERS
 from search.cli.checks import PRESETS
 from search.errors import program
 from search.rankers import HISTORY_CONTROLS, RANKERS
@@ -107,6 +108,9 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="failed evaluations before a run gives up (default: more than five and more than half of them)",
+    )
+    keep.add_argument(
+        "--log", choices=TRACKERS, help="tell a tracking library every trial, too (curves of value, best and failures)"
     )
     keep.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument(
