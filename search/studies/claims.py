@@ -1,8 +1,8 @@
 """Who is working on what: identities of processes, the owner lock of a run folder, and claims on codes.
 
 A process is known by host, process id and start time, so that a process id that was given to somebody else is not
-mistaken for the dead owner. Claims need no files: a trial is created in the storage first, and of two trials with
-one canonical code the lower number is evaluated (see `lost_claim`). That holds for journals and databases alike.
+mistaken for the dead owner. Claims on codes need no files: a trial is created in the storage first, and of two running
+trials with one canonical code the earlier is evaluated (see search.studies.trials).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -170,8 +170,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         return owner if isinstance(owner, dict) and isinstance(owner.get("pid"), int) else None
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def lost_claim(number: int, key: str, others: Iterable[tuple[int, str]]) -> bool:
-    """Whether a trial with a lower number already holds the canonical code `key`."""
-    return any(other < number and code == key for other, code in others)

@@ -22,7 +22,6 @@ from search.spaces import Seen, Space
 from search.strategies import DEFAULT_PROPOSAL, make_strategy
 from search.strategies.base import Setup, Strategy, Suggestion
 from search.studies import STUDY
-from search.studies.claims import lost_claim
 from search.studies.ending import Ending, Tally
 from search.studies.evaluate import Evaluate, Outcome, judge
 from search.studies.jobs import run_jobs
@@ -92,6 +91,8 @@ class Study:
         self.strategy = sampler if isinstance(sampler, Strategy) else make_strategy(sampler, setup)
         opened, self.repaired = open_storage(storage)
         self.store = Store(opened, name, space, direction)
+        self.store.unique = not repeats
+        self._asked: dict[int, int] = {}
         if settings is not None:
             self.store.bind(settings)
 
@@ -128,19 +129,27 @@ class Study:
 
     def ask(self) -> Trial | None:
         """A trial to evaluate wherever and whenever you like; None when every code of the space was asked."""
-        return self.next_trial(None, external=True)
+        trial = self.next_trial(None, external=True)
+        if trial is not None:
+            self._asked[trial.number] = trial.trial_id
+        return trial
 
     def tell(self, trial: Trial | int, value: Any) -> Trial:
-        """Tell what came out: a number or a Result; anything else (None, NaN) marks the trial as failed."""
-        number = trial if isinstance(trial, int) else trial.number
+        """Tell what came out: a number or a Result; anything else (None, NaN) marks the trial as failed.
+
+        trial: what `ask` gave, or its number, then from any process.
+        """
         known = self.trials
-        if not 0 <= number < len(known):
+        number, id_ = (trial, -1) if isinstance(trial, int) else (trial.number, trial.trial_id)
+        if id_ < 0:
+            id_ = self._asked.get(number, known[number].trial_id if 0 <= number < len(known) else -1)
+        found = next((t for t in known if t.trial_id == id_), None)
+        if found is None:
             raise UserError(f"trial {number} was told - there are {len(known)} trials, numbered from 0 - ask first")
-        if known[number].state != "RUNNING":
-            raise UserError(f"trial {number} was told twice - it is {known[number].state} - tell each trial once")
-        outcome = judge(value)
-        self.store.finish(known[number].trial_id, outcome)
-        return self.trials[number]
+        if found.state != "RUNNING":
+            raise UserError(f"trial {number} was told twice - it is {found.state} - tell each trial once")
+        self.store.finish(id_, judge(value))
+        return next(t for t in self.trials if t.trial_id == id_)
 
     def run(
         self,
@@ -239,17 +248,16 @@ class Study:
             if suggestion.ranking is not None and self.transcript is not None:
                 self.transcript(suggestion, history)
             trial_id = self.store.start(suggestion.code, suggestion.origin, _notes(suggestion.ranking), external)
-            trials = self.store.trials()
-            mine = next(t for t in reversed(trials) if t.trial_id == trial_id)
-            key = self.store.key(mine.code)
-            if budget is not None and mine.number >= budget:
+            mine = next((t for t in reversed(self.store.trials()) if t.trial_id == trial_id), None)
+            if mine is None:
+                self.store.void(trial_id, "another worker holds this code")
+                lost.add(self.store.key(suggestion.code))
+                self._spread()
+            elif budget is not None and mine.number >= budget:
                 self.store.void(trial_id, "the budget was spent")
                 return None
-            if self.repeats or not lost_claim(mine.number, key, ((t.number, self.store.key(t.code)) for t in trials)):
+            else:
                 return mine
-            self.store.void(trial_id, "another worker holds this code")
-            lost.add(key)
-            self._spread()
 
     def _spread(self) -> None:
         """Draw with a seed of this process's own once another one turned out to draw from the same trials.

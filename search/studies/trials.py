@@ -2,7 +2,9 @@
 it.
 
 A trial that never was (its worker died, lost the race for a code, or found the budget spent) is *void*: it stays in the
-storage as a failed trial with the reason, and everything here looks past it. Numbers are dense over the others.
+storage as a failed trial with the reason, and everything here looks past it. Numbers are dense over the others. A
+running trial whose code an earlier one holds has lost the race: every reader looks past it from its first moment, so
+that no number moves when its worker gives it up.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class Store:
         name = _only_study(storage) if name is None else name
         self.space, self.direction, self.storage, self.name = space, direction, storage, name
         self._sign = 1.0 if direction == "maximize" else -1.0
+        self.unique = True  # False: two trials may have one code, so no running trial loses a race
         self._settled: list[Trial] = []
+        self._held: set[str] = set()  # canonical codes of the settled
         self._cursor = 0
         self._keys: dict[str, str] = {}
         self._bound: dict[str, Any] = {}
@@ -130,11 +134,15 @@ class Store:
         while self._cursor < len(frozen) and frozen[self._cursor].state.is_finished():
             if not _void(frozen[self._cursor]):
                 self._settled.append(self._trial(frozen[self._cursor], len(self._settled)))
+                self._held.add(self.key(self._settled[-1].code))
             self._cursor += 1
-        out = list(self._settled)
+        out, held = list(self._settled), set(self._held)
         for t in frozen[self._cursor :]:
             if not _void(t):
-                out.append(self._trial(t, len(out)))
+                trial = self._trial(t, len(out))
+                if trial.state != "RUNNING" or not self.unique or self.key(trial.code) not in held:
+                    out.append(trial)
+                    held.add(self.key(trial.code))
         return out
 
     def start(self, code: str, origin: str, ranker: Mapping[str, Any] | None = None, external: bool = False) -> int:
