@@ -25,6 +25,7 @@ FILL = {
     "nb301": "F",
     "nbasr": "F",
     "cifar10": "F",
+    "segmentation": "F",
 }
 
 

@@ -15,7 +15,7 @@ from search.tasks.sam import metrics
 from search.tasks.sam.conv_lora import ALPHA, ConvLoRA, balance
 from search.tasks.sam.losses import balanced, structure
 from search.tasks.sam.model import adapters, add_adapters, cut, logits, small, trained
-from search.tasks.sam.pictures import KINDS, Endless, generate, normalised, seed_of
+from search.tasks.sam.pictures import KINDS, Endless, domains, generate, normalised, seed_of
 from search.tasks.sam.recipe import RECIPES, Recipe
 from search.tasks.sam.space import EMBEDDED, PUBLISHED, Encoder, adapter_parameters, sam_space
 from search.tasks.sam.train import loss_of
@@ -246,6 +246,10 @@ def test_training_pictures_are_fresh_and_never_those_of_another_split():
     source = Endless(("polyps", "lesions"))
     first, again, next_step, other = (source.batch(*a)[0] for a in ((0, 4, 0), (0, 4, 0), (1, 4, 0), (0, 4, 1)))
     assert torch.equal(first, again) and not torch.equal(first, next_step) and not torch.equal(first, other)
+    splits = [domains(("polyps",), split, 2)["polyps"].x for split in ("train", "valid", "test")]
+    assert not any(torch.equal(a, b) for a, b in zip(splits, splits[1:] + splits[:1]))
+    with pytest.raises(UserError, match="seeds go to 1023"):
+        seed_of("train", 1024)
     seeds = {seed_of(s, series, step) for s in ("train", "valid", "test") for series in (0, 9) for step in (0, 99)}
     assert len(seeds) == 12
 

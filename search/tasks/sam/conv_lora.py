@@ -70,7 +70,7 @@ class ConvLoRA(nn.Module):
             return clean.argmax(dim=1)
         deviation = F.softplus(pooled @ self.noise[: self.rank]) + LEAST_NOISE
         noisy = clean + torch.randn_like(clean) * deviation
-        self.balance = BALANCE * balance(clean, noisy, deviation)
+        self.balance = BALANCE * balance(clean.float(), noisy.float(), deviation.float())
         return noisy.argmax(dim=1)
 
     def _experts(self, h: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

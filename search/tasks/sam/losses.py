@@ -34,6 +34,3 @@ def balanced(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     positive = masks.mean()
     weight = torch.where(masks > 0.5, 1 - positive, positive)
     return (weight * F.binary_cross_entropy_with_logits(logits, masks, reduction="none")).mean()
-
-
-LOSSES = {"structure": structure, "balanced": balanced}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -37,9 +37,7 @@ def small(blocks: int = EMBEDDED.blocks, width: int = EMBEDDED.width) -> Any:
     prompt = {"hidden_size": width, "image_size": SIZE, "patch_size": 16, "mask_input_channels": 4}
     decoder = {"hidden_size": width, "mlp_dim": 2 * width, "num_attention_heads": 2, "iou_head_hidden_dim": width}
     model = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder))
-    for (
-        module
-    ) in model.modules():  # SamConfig's own start (deviation 1e-10) is made for loading weights, not for learning
+    for module in model.modules():  # SamConfig's own start (deviation 1e-10) is for loading weights, not for learning
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             module.reset_parameters()
         elif isinstance(module, nn.Embedding):
@@ -51,8 +49,23 @@ def published(name: str) -> Any:
     """A checkpoint with SAM's architecture, from the Hugging Face hub or a folder; UserError if there is none."""
     from transformers import SamModel
 
+    return _loaded(name, lambda: SamModel.from_pretrained(name, use_safetensors=True))  # never a pickle
+
+
+def shape_of(name: str) -> tuple[int, int]:
+    """(blocks, width) of a checkpoint's image encoder, from its config.json."""
+    from transformers import SamConfig
+
+    found = _loaded(name, lambda: SamConfig.get_config_dict(name)[0])
+    if found.get("model_type") != "sam":
+        raise UserError(f"model {name} is no SAM model (its config.json says {found.get('model_type')}) - give one")
+    config = SamConfig.from_dict(found).vision_config
+    return config.num_hidden_layers, config.hidden_size
+
+
+def _loaded(name: str, load: Callable[[], Any]) -> Any:
     try:
-        return SamModel.from_pretrained(name)
+        return load()
     except Exception as error:  # whatever the hub, the file system or the weights' reader has to say
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

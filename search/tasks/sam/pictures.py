@@ -10,13 +10,13 @@ Without limit; what a seed gives never changes. No seed of one split is a seed o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
-from search.errors import did_you_mean
+from search.errors import UserError, did_you_mean
 from search.tasks.sam.model import SIZE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as SAM is trained
@@ -37,6 +37,10 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.x)
 
+    def parts(self, n: int = 128, rank: int = 0, world: int = 1) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Every picture once, n at a time; of several processes each takes its share."""
+        yield from zip(self.x[rank::world].split(n), self.y[rank::world].split(n))
+
 
 def normalised(x: torch.Tensor) -> torch.Tensor:
     """Pictures as SAM reads them, float32; x: uint8."""
@@ -53,8 +57,13 @@ def generate(kind: str, n: int, seed: int, size: int = SIZE) -> Pictures:
 
 
 def seed_of(split: str, series: int = 0, step: int = 0) -> int:
-    """The seed of a split's pictures: series and step are below 2 ** 20."""
-    return (SPLITS[split] << 40) + (series << 20) + step
+    """The seed of a split's pictures, one number for each (split, series, step).
+
+    series (the seed of a training) is below 1,024 and step below 2 ** 20: torch reads no more than 32 bits of a seed.
+    """
+    if not (0 <= series < 1 << 10 and 0 <= step < 1 << 20):
+        raise UserError(f"seed {series}, step {step} were asked for - seeds go to 1023, steps to {(1 << 20) - 1}")
+    return (SPLITS[split] << 30) + (series << 20) + step
 
 
 def domains(kinds: Sequence[str], split: str, each: int, size: int = SIZE) -> dict[str, Pictures]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from search.errors import UserError
-from search.tasks.sam.losses import LOSSES
+from search.tasks.sam import losses
 from search.tasks.sam.model import adapters, logits, trained
 from search.tasks.sam.pictures import normalised
 from search.tasks.sam.recipe import Recipe
@@ -58,23 +58,23 @@ def train(
     if recipe.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     named = (about or {}) | {"recipe": recipe.identity(), "seed": seed}
-    done, losses = _resume(out, model, optimizer, named), []
+    done, found = _resume(out, model, optimizer, named), []
     end = min(steps, until or steps)
     bar = update_bar(steps, done, progress and place.rank == 0)
     for step in range(done, end):
         if pick is not None:
             pick(model, step)
-        losses.append(_step(model, optimizer, source, recipe, step, steps, seed, place))
-        if not math.isfinite(losses[-1]):
-            raise UserError(f"the loss of step {step + 1} is {losses[-1]} - it must be finite - lower lr={recipe.lr:g}")
+        found.append(_step(model, optimizer, source, recipe, step, steps, seed, place))
+        if not math.isfinite(found[-1]):
+            raise UserError(f"the loss of step {step + 1} is {found[-1]} - it must be finite - lower lr={recipe.lr:g}")
         bar.update(1)
-        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+        bar.set_postfix(loss=f"{found[-1]:.3f}", refresh=False)
         if out is not None and place.rank == 0 and ((step + 1) % save_every == 0 or step + 1 == end):
             state = {"model": weights(model), "optimizer": optimizer.state_dict(), "step": step + 1}
             write_checkpoint(out / "last.pt", copy.deepcopy(state) | named)
     bar.close()
     model.eval()
-    return losses
+    return found
 
 
 def total_steps(recipe: Recipe, pictures: int) -> int:
@@ -140,18 +140,24 @@ def _parts(
 def loss_of(model: Any, x: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """The loss of masks plus the gates' load-balance losses; x: uint8, y: bool."""
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-        found = logits(model, normalised(x), y.shape[-1])
-    extra = {"weighted_bce": recipe.weighted_bce, "border": recipe.border} if recipe.loss == "structure" else {}
-    loss = LOSSES[recipe.loss](found, y.float(), **extra)
-    return loss + sum(m.balance for m in adapters(model) if m.balance is not None)
+        found = logits(model, normalised(x))
+    return mask_loss(found, y, recipe) + sum(m.balance for m in adapters(model) if m.balance is not None)
+
+
+def mask_loss(found: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """The recipe's loss of mask logits, the mean over the pictures."""
+    if recipe.loss == "balanced":
+        return losses.balanced(found, y.float())
+    return losses.structure(found, y.float(), recipe.weighted_bce, recipe.border)
 
 
 @torch.no_grad()
-def predict(model: Any, x: torch.Tensor, size: int | None = None, batch: int = 128) -> torch.Tensor:
-    """Probability of the object at every pixel, float32 (n, size, size); x: uint8 (n, 3, side, side)."""
+def predict(model: Any, x: torch.Tensor, precision: str = "fp32", batch: int = 128) -> torch.Tensor:
+    """Logits of the object at every pixel, float32 (n, side, side) on the processor; x: uint8 (n, 3, side, side)."""
     device = next(model.parameters()).device
     model.eval()
-    return torch.cat([logits(model, normalised(part.to(device)), size).sigmoid().cpu() for part in x.split(batch)])
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        return torch.cat([logits(model, normalised(part.to(device))).cpu() for part in x.split(batch)])
 
 
 def _resume(out: Path | None, model: Any, optimizer: Any, named: dict[str, Any]) -> int:
