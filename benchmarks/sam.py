@@ -49,7 +49,7 @@ def nested(task: Sam, code: str) -> dict[str, float]:
     return halves(task._model(code, 0), task) | {"seconds": round(time.process_time() - begin, 2)}
 
 
-def own(task: Sam, code: str, seed: int, adapters: int = 0) -> dict[str, float]:
+def own(task: Sam, code: str, seed: int, steps: int, adapters: int = 0) -> dict[str, float]:
     """The code's own short training; `adapters` draws what it starts from, 0 as the search does."""
     import copy
 
@@ -58,7 +58,7 @@ def own(task: Sam, code: str, seed: int, adapters: int = 0) -> dict[str, float]:
     from search.tasks.sam.train import train
 
     begin = time.process_time()
-    recipe = replace(task.recipe, steps=RECIPES["train"].steps)
+    recipe = replace(task.recipe, steps=steps)
     model = add_adapters(copy.deepcopy(task.base), ranks(code), recipe.experts, adapters)
     train(model, task.source, recipe, seed)
     return halves(model, task) | {"seconds": round(time.process_time() - begin, 2)}
@@ -116,9 +116,9 @@ def reliability(args: argparse.Namespace) -> None:
     uniform = [digit * len(space) for digit in "03"]
     jobs: list[tuple[str, Any]] = [(f"nested {c}", lambda c=c: nested(task, c)) for c in codes]
     for seed in range(args.seeds):
-        jobs += [(f"own {c} {seed}", lambda c=c, s=seed: own(task, c, s)) for c in codes]
-        jobs += [(f"own {c} 0", lambda c=c: own(task, c, 0)) for c in uniform] if seed == 0 else []
-    jobs += [(f"anew {c}", lambda c=c: own(task, c, 0, ANEW)) for c in codes[: args.anew]]
+        jobs += [(f"own {c} {seed}", lambda c=c, s=seed: own(task, c, s, args.steps)) for c in codes]
+        jobs += [(f"own {c} 0", lambda c=c: own(task, c, 0, args.steps)) for c in uniform] if seed == 0 else []
+    jobs += [(f"anew {c}", lambda c=c: own(task, c, 0, args.steps, ANEW)) for c in codes[: args.anew]]
     jobs = jobs[: args.jobs or None]
     for number, (name, measured) in enumerate(jobs, start=1):
         if name not in kept:
@@ -185,6 +185,7 @@ def main() -> int:
     one.add_argument("--codes", type=int, default=16)
     one.add_argument("--seeds", type=int, default=2)
     one.add_argument("--anew", type=int, default=4, help="codes that are trained from adapters drawn anew as well")
+    one.add_argument("--steps", type=int, default=RECIPES["train"].steps, help="of a code's own training")
     one.add_argument("--jobs", type=int, default=0, help="only the first so many measurements")
     one.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the task; may be repeated")
     one.add_argument("--out", type=Path, default=Path("runs/sam-reliability"))

@@ -19,7 +19,9 @@ def structure(
 
     weighted_bce: weigh the cross-entropy too. In the published code a legacy argument makes it a plain mean.
     """
-    near = F.avg_pool2d(masks[:, None], border, stride=1, padding=border // 2)[:, 0]
+    half = border // 2
+    near = F.avg_pool2d(masks[:, None], (border, 1), stride=1, padding=(half, 0))  # columns, then rows: the same mean
+    near = F.avg_pool2d(near, (1, border), stride=1, padding=(0, half))[:, 0]
     weight = 1 + WEIGHT * (near - masks).abs()
     cross = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     cross = (weight * cross).sum((1, 2)) / weight.sum((1, 2)) if weighted_bce else cross.mean((1, 2))

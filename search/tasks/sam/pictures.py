@@ -37,7 +37,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.x)
 
-    def parts(self, n: int = 128, rank: int = 0, world: int = 1) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def parts(self, n: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Every picture once, n at a time; of several processes each takes its share."""
         yield from zip(self.x[rank::world].split(n), self.y[rank::world].split(n))
 

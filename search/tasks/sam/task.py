@@ -90,7 +90,7 @@ class Sam(Task):
         self.space = sam_space(self.encoder.blocks)
         self.limit = None if max_parameters is None else _whole("max_parameters", max_parameters)
         self._check_limit()
-        least, usual = (1, 256) if model is None else (0, 0)
+        least, usual = (1, 128) if model is None else (0, 0)  # 128: a second a code, and halves of it still agree
         self.count = usual if pictures is None else _whole("pictures", pictures, least)
         self.threads, self.device = _whole("threads", threads), device
         self._ready = False

@@ -152,7 +152,7 @@ def mask_loss(found: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> torch.Ten
 
 
 @torch.no_grad()
-def predict(model: Any, x: torch.Tensor, precision: str = "fp32", batch: int = 128) -> torch.Tensor:
+def predict(model: Any, x: torch.Tensor, precision: str = "fp32", batch: int = 256) -> torch.Tensor:
     """Logits of the object at every pixel, float32 (n, side, side) on the processor; x: uint8 (n, 3, side, side)."""
     device = next(model.parameters()).device
     model.eval()
