@@ -1,6 +1,7 @@
 # make demo        rows -> a small model from scratch -> does it read histories? -> search on NAS-Bench-201 -> report
 # make test        the fast tests
 # make test-slow   the long tests
+# make docs        these pages as a site in out/site
 # make venv        only the environment (.venv); demo and the tests make it too
 # make clean       remove runs and built rows
 #
@@ -19,7 +20,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv test test-slow demo lint clean
+.PHONY: help venv test test-slow demo docs lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +62,11 @@ demo: venv
 	$(BIN)/python -m search.run --recipe recipes/search/demo.yaml --out runs/demo
 	@echo "[5/5] the report"
 	$(BIN)/python -m search.report runs/demo
+
+docs: venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PINS) '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open out/site/index.html"
 
 clean:
 	rm -rf runs out

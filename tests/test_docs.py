@@ -121,3 +121,14 @@ def test_the_python_of_a_document_runs(name, tmp_path):
         [sys.executable, "-c", "\n".join(blocks)], cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_pages_make_a_site_without_a_dead_link(tmp_path):
+    pytest.importorskip("mkdocs")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(
+        words, cwd=REPOSITORY, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "LM-Searcher" in (tmp_path / "site" / "index.html").read_text()
+    assert (tmp_path / "site" / "search" / "tasks" / "hat" / "index.html").is_file()
