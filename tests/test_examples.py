@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -49,3 +50,14 @@ def test_ray_evaluates_what_is_asked(tmp_path):
     journal = tmp_path / "journal.log"
     said = run(sys.executable, str(EXAMPLES / "ray_search.py"), "--budget", "8", "--storage", str(journal))
     assert "8 trials" in said and len(trials(journal)) == 8
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
+    notebook = json.loads((EXAMPLES / "tutorial.ipynb").read_text())
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    script = tmp_path / "cells.py"
+    script.write_text("\n\n".join(cells))
+    said = run(sys.executable, str(script), MPLBACKEND="agg")
+    assert "'optimizer': 'adam'" in said and "views + wide" in said and "1 trial, COMPLETE" in said
+    outputs = json.dumps([c.get("outputs") for c in notebook["cells"]])
+    assert "error" not in outputs and "/home" not in outputs, "stored outputs are those of a clean run"
