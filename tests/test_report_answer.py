@@ -45,7 +45,7 @@ def first(*paths: Path | str):
 
 def test_the_answer_says_what_when_and_what_it_saved(pair):
     head = headline(first(pair))
-    assert head.answer() == "best 9.00, the optimum, after 6 evaluations (median of 3 seeds, each found it)"
+    assert head.answer() == "best 9.00, the optimum, after 6 evaluations (median of 3 seeds, the last after 8)"
     assert head.against() == "random search had 3.00 by then; evaluations saved: at least 14"
     assert (head.rival, head.saved, head.at_least) == (3.0, 14, True)
     said = summarise([first(pair)])[0]["headline"]
@@ -57,6 +57,16 @@ def test_a_search_that_random_beats_says_so(tmp_path):
     run = write_run(tmp_path / "ours", [[1.0] * 9 + [4.0]])
     write_run(run / "controls" / "random", [[1.0, 2.0, 7.0] + [0.0] * 7])
     assert headline(first(run)).against() == "random search had 7.00 by then, and the same value 7 evaluations earlier"
+
+
+def test_the_best_control_is_named_beside_the_answer(tmp_path):
+    run = write_run(tmp_path / "ours", [[1.0, 5.0, 2.0], [1.0, 2.0, 5.0]])
+    write_run(run / "controls" / "random-ranker", [[5.0, 1.0, 2.0], [1.0, 5.0, 2.0]])
+    write_run(run / "controls" / "local", [[5.0, 1.0, 2.0], [1.0, 1.0, 2.0]])
+    head = headline(first(run))
+    assert head.answer() == "best 5.00 after 2 evaluations (median of 2 seeds, the last after 3)"
+    assert head.beside() == "best control: random-ranker, after 1 evaluation"
+    assert head.beside() in summarise([first(run)])[0]["headline"]["beside"]
 
 
 def test_the_answer_counts_the_seeds_that_found_it(tmp_path):

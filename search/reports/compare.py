@@ -30,7 +30,7 @@ def markdown(sections: Sequence[Section]) -> str:
     for section in sections:
         head = headline(section)
         parts.append(f"## {section.title}{optimum_text(section)}")
-        parts += [". ".join(t[0].upper() + t[1:] for t in (head.answer(), head.against()) if t) + "."]
+        parts += [". ".join(t[0].upper() + t[1:] for t in (head.answer(), head.against(), head.beside()) if t) + "."]
         parts += [section.source] * bool(section.source)
         parts += [f"**{caption}**\n\n{_markdown_table(rows)}" for caption, rows in tables(section)]
     return "\n\n".join(parts) + "\n"

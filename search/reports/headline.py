@@ -21,10 +21,13 @@ class Headline:
     winner: its best trial with its seed (None: no usable trial).
     optimal: whether that is the known optimum.
     evaluations: after how many the seeds that found it had it, the median.
+    last: after how many the last of them had it.
     found, seeds: how many seeds found exactly this value, of how many.
     rival: mean best value of random search after as many evaluations (None: no such run).
     saved: evaluations random search needed more (None: unknown).
     at_least: some of its seeds never got there.
+    control: the control (random search apart) that found the same value in most seeds, of those the earliest: label,
+        median evaluations, seeds.
     """
 
     run: Run
@@ -32,11 +35,13 @@ class Headline:
     winner: Mapping[str, Any] | None
     optimal: bool = False
     evaluations: int = 0
+    last: int = 0
     found: int = 0
     seeds: int = 0
     rival: float | None = None
     saved: int | None = None
     at_least: bool = False
+    control: tuple[str, int, int] | None = None
 
     @property
     def value(self) -> str:
@@ -48,7 +53,7 @@ class Headline:
         return f"{value:.2g}" if value and not float(text) else text  # never 0.00 for what is not 0
 
     def answer(self) -> str:
-        """'best 73.49, the optimum, after 44 evaluations (median of 3 seeds, each found it)'."""
+        """'best 73.49, the optimum, after 44 evaluations (median of 3 seeds, the last after 60)'."""
         if self.winner is None:
             return "no evaluation succeeded yet"
         optimum = ", the optimum," if self.optimal else ""
@@ -56,7 +61,7 @@ class Headline:
         if self.seeds == 1:
             return text
         if self.found == self.seeds:
-            return f"{text} (median of {self.seeds} seeds, each found it)"
+            return f"{text} (median of {self.seeds} seeds, the last after {self.last})"
         return f"{text} (in {self.found} of {self.seeds} seeds)"
 
     def against(self) -> str:
@@ -70,6 +75,13 @@ class Headline:
             return f"{text}, and the same value {_counted(-self.saved)} earlier"
         return f"{text}; evaluations saved: {'at least ' * self.at_least}{self.saved}"
 
+    def beside(self) -> str:
+        """'best control: local, after 60 evaluations'; '' when none but random search found the value."""
+        if self.control is None:
+            return ""
+        label, after, seeds = self.control
+        return f"best control: {label}, after {_counted(after)}" + f" (in {seeds} of its seeds)" * (seeds < self.seeds)
+
 
 def headline(section: Section) -> Headline:
     """The headline of a section: of its best run that is not a control, or of its best run."""
@@ -82,9 +94,20 @@ def headline(section: Section) -> Headline:
     hits = [h for h in run.reached(value) if h is not None]
     after = int(median(hits))
     rival = next((r for r in section.runs if r is not run and is_random(r)), None)
-    said = {} if rival is None or is_random(run) else _rival(rival, value, after)
+    said: dict[str, Any] = {} if rival is None or is_random(run) else _rival(rival, value, after)
     optimal = section.optimum is not None and regret(section.optimum, value) == 0
-    return Headline(run, section.digits(), trial, optimal, after, len(hits), len(run.seeds), **said)
+    said["control"] = _control(section, run, value)
+    return Headline(run, section.digits(), trial, optimal, after, max(hits), len(hits), len(run.seeds), **said)
+
+
+def _control(section: Section, run: Run, value: float) -> tuple[str, int, int] | None:
+    """The control, random search apart, that reached the value in most seeds, then earliest; None without."""
+    found = []
+    for other in section.runs:
+        hits = [h for h in other.reached(value) if h is not None]
+        if other.control and other is not run and not is_random(other) and hits:
+            found.append((other.label.split("/")[-1], int(median(hits)), len(hits)))
+    return min(found, key=lambda c: (-c[2], c[1]), default=None)
 
 
 def winner(run: Run) -> dict[str, Any] | None:

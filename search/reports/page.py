@@ -107,6 +107,8 @@ def _answer(section: Section, head: Headline, found: Sequence[Front]) -> str:
     tiles += [(f"architectures on the front with {f.metric}", str(len(f.best))) for f in found]
     tiles.append(("evaluations failed or infeasible", f"{total - usable:,} of {total:,}"))
     against = escape(_sentence(head.against())) if head.against() else _NO_RIVAL[head.run.origin == "run"]
+    if head.beside():
+        against += " " + escape(_sentence(head.beside()))
     source = f'<p class="soft">{escape(section.source)}</p>' if section.source else ""
     return (
         f'<div class="answer"><p class="big">{escape(_sentence(head.answer()))}</p>'

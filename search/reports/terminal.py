@@ -45,7 +45,7 @@ def arch_lines(arch: Mapping[str, Any] | Any, indent: str) -> str:
 def _section(section: Section, paint: bool) -> list[str]:
     head = headline(section)
     lines = [f"{section.title}{optimum_text(section)}", ""]
-    said = [head.answer(), head.against()]
+    said = [head.answer(), head.against(), head.beside()]
     lines += [_painted(line, BOLD, paint and not i) for i, text in enumerate(said) if text for line in _wrapped(text)]
     if head.winner is not None:
         name = ", ".join(

@@ -80,7 +80,7 @@ def summarise(sections: Sequence[Section]) -> list[dict[str, Any]]:
 def _headline(section: Section) -> dict[str, Any]:
     head = headline(section)
     numbers = ("optimal", "evaluations", "found", "seeds", "rival", "saved", "at_least")
-    text = {"answer": head.answer(), "against": head.against(), "run": head.run.label}
+    text = {"answer": head.answer(), "against": head.against(), "beside": head.beside(), "run": head.run.label}
     return text | {k: getattr(head, k) for k in numbers}
 
 
