@@ -11,7 +11,8 @@ half     the raw model counts as much as the nine views together
 skilled  every view counts by the square of its leave-one-out skill, the raw model by how well it guessed each entry of
          the history from the entries before it
 
-Answers are kept in --out, a file a table: the command goes on where it stopped.
+Answers are kept in --cache, a file a table: the command goes on where it stopped. Writes raw_exam.md and .json to
+runs/benchmarks, or with --write-results to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import present, task_of
+from benchmarks.output import add_output, folder
 from search.errors import UserError, cli
 from search.exam import numbers, questions
 from search.files import sha256, write_atomic
@@ -147,7 +149,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path("runs/raw_exam"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_output(parser)
     args = parser.parse_args()
     lengths = numbers(args.history)
     cases = present(None if args.case == ["all"] else args.case or CASES)
@@ -166,8 +168,9 @@ def main() -> int:
     about = (
         f"{len(cases)} tables, {args.repeats} questions a table and length, 10 uniform candidates, seed {args.seed}."
     )
-    write_atomic(args.out / "raw_exam.md", f"{about} Model {weights}.\n\n{text}")
-    print(write_atomic(args.out / "raw_exam.json", json.dumps({"about": about, "model": weights, **figures}, indent=1)))
+    write_atomic(folder(args) / "raw_exam.md", f"{about} Model {weights}.\n\n{text}")
+    said = {"about": about, "model": weights, **figures}
+    print(write_atomic(folder(args) / "raw_exam.json", json.dumps(said, indent=1)))
     for n, row in figures.items():
         print(n, {c: x[0] for c, x in row.items()})
     return 0
