@@ -176,19 +176,8 @@ def test_the_picture_has_a_bar_a_block(tmp_path):
 
 def test_codes_are_retrained_with_seeds_and_scored(tmp_path, capsys):
     out = tmp_path / "long"
-    words = [
-        "--code",
-        "0123,0000",
-        "--alone",
-        "--seeds",
-        "0-1",
-        "--steps",
-        "1",
-        "--batch",
-        "4",
-        "--pretrain-steps",
-        "3",
-    ]
+    words = ["--code", "0123,0000", "--alone", "--seeds", "0-1", "--steps", "1", "--batch", "4"]
+    words += ["--pretrain-steps", "3", "--pictures", "8"]
     assert retrain.main([*words, "--out", str(out)]) == 0
     assert len(list(out.glob("generated/*/seed-*/best.pt"))) == 4  # two codes, two seeds
     before = {p: p.read_bytes() for p in out.glob("generated/*/seed-*/*.pt")}
@@ -209,6 +198,17 @@ def test_codes_are_retrained_with_seeds_and_scored(tmp_path, capsys):
         score.main(["--run", str(out)])
 
 
+def test_codes_of_another_model_are_a_sentence(tmp_path):
+    for code in ("012", "0123,01", "0124", ""):
+        with pytest.raises(UserError, match="digit"):
+            retrain.main(["--code", code, "--out", str(tmp_path)])
+    real = ["--model", "facebook/sam-vit-base", "--data", str(tmp_path), "--out", str(tmp_path)]
+    with pytest.raises(UserError, match="12 decisions"):
+        retrain.main(["--code", "0123", *real])
+    with pytest.raises(UserError, match="unknown setting"):
+        retrain.main(["--code", "0" * 12, "--settings", "kvasr", *real])
+
+
 def test_seeds_are_a_range_or_a_list():
     assert retrain.seeds_of("0-2") == [0, 1, 2] and retrain.seeds_of("4,1") == [4, 1]
     for wrong in ("", "a", "3-1", "-1"):
@@ -227,7 +227,8 @@ def test_a_search_ends_with_a_picture_and_the_next_commands(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_retraining_goes_on(tmp_path):
-    words = ["--code", "0123", "--alone", "--seeds", "0", "--steps", "20", "--batch", "8", "--pretrain-steps", "3"]
+    words = ["--code", "0123", "--alone", "--seeds", "0", "--steps", "20", "--batch", "8"]
+    words += ["--pretrain-steps", "3", "--pictures", "16"]
     command = [sys.executable, "-m", "search.tasks.sam.retrain", *words]
     killed = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
     place, end = Path("generated/0123/seed-0"), time.monotonic() + 300
@@ -244,7 +245,8 @@ def test_a_killed_retraining_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path):
-    words = ["--code", "0123", "--alone", "--seeds", "0", "--steps", "4", "--batch", "8", "--pretrain-steps", "3"]
+    words = ["--code", "0123", "--alone", "--seeds", "0", "--steps", "4", "--batch", "8"]
+    words += ["--pretrain-steps", "3", "--pictures", "16"]
     run = ["-m", "search.tasks.sam.retrain", *words, "--device", "cpu", "--out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.run(

@@ -146,7 +146,7 @@ def open_setting(name: str, root: Path, size: int = 1024) -> Setting:
     return replace(setting, train=Files(tuple(train), size), valid={name: held}, test={name: tested})
 
 
-def generated(each: int = 256) -> Setting:
+def generated(each: int) -> Setting:
     """The embedded default as one more setting: endless training pictures of both domains, every metric on each."""
     from search.tasks.sam.metrics import METRICS
     from search.tasks.sam.pictures import Endless, domains

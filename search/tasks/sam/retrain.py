@@ -25,17 +25,18 @@ from search.files import write_atomic
 from search.tasks.recipes import kinds_of, named
 from search.tasks.runs import best_codes
 from search.tasks.sam.recipe import RECIPES, Recipe
-from search.tasks.sam.space import EMBEDDED, ranks, sam_space
+from search.tasks.sam.space import EMBEDDED, PUBLISHED, ranks, sam_space
 from search.tasks.training import Place, close_place, open_place, read_checkpoint, write_checkpoint
 
 CHECKS = 10  # validations of a training that counts in steps
+KEPT = ("model", "blocks", "pictures", "pretrain_steps", "codes", "seeds", "settings")  # of about.json
 
 
-def opened(name: str, data: Path | None) -> Any:
-    """A setting with its pictures: the generated one, or one of Table 3 below `data`."""
+def opened(name: str, data: Path | None, pictures: int) -> Any:
+    """A setting with its pictures: the generated one, `pictures` a domain, or one of Table 3 below `data`."""
     from search.tasks.sam.datasets import generated, open_setting
 
-    return generated() if data is None else open_setting(name, data)
+    return generated(pictures) if data is None else open_setting(name, data)
 
 
 def base_of(about: dict[str, Any], place: Place, progress: bool) -> Any:
@@ -105,14 +106,23 @@ def _history(folder: Path) -> list[float]:
 
 
 def retrain(
-    codes: Sequence[str], seeds: Sequence[int], settings: dict[str, Recipe], out: Path, model: str | None = None,
-    data: Path | None = None, pretrain_steps: int | None = None, device: str = "auto", progress: bool = True,
-) -> None:  # fmt: skip
+    codes: Sequence[str],
+    seeds: Sequence[int],
+    settings: dict[str, Recipe],
+    out: Path,
+    model: str | None = None,
+    data: Path | None = None,
+    pictures: int = 256,
+    pretrain_steps: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> None:
     """Train every code with every seed on every setting; what is there already is not trained again."""
     place = open_place(device)
     about = {
         "model": model,
         "blocks": len(codes[0]),
+        "pictures": pictures,
         "pretrain_steps": pretrain_steps,
         "codes": list(codes),
         "seeds": list(seeds),
@@ -120,7 +130,7 @@ def retrain(
     }
     base = base_of(about, place, progress)
     for name, recipe in settings.items():
-        setting = opened(name, data)
+        setting = opened(name, data, pictures)
         for code in codes:
             for seed in seeds:
                 history = fit(base, code, setting, recipe, seed, folder_of(out, name, code, seed), place, progress)
@@ -136,7 +146,7 @@ def read_about(run: Path) -> dict[str, Any]:
     """about.json of a folder of `retrain`."""
     try:
         about = json.loads((run / "about.json").read_text(encoding="utf-8"))
-        return {key: about[key] for key in ("model", "blocks", "pretrain_steps", "codes", "seeds", "settings")}
+        return {key: about[key] for key in KEPT}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{run} holds nothing that was retrained (about.json: {type(error).__name__}) - it is made by python -m"
@@ -185,6 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--settings", help="of Table 3, with commas (default: all seven; the embedded model has its own)"
     )
+    parser.add_argument("--pictures", type=int, default=256, help="generated ones a domain, to validate and to test on")
     parser.add_argument("--pretrain-steps", type=int, help="of the embedded model (default: its recipe's)")
     parser.add_argument("--out", type=Path, default=Path("runs/sam-long"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -200,15 +211,25 @@ def main(argv: list[str] | None = None) -> int:
 
     torch.set_num_threads(args.threads)
     found = best_codes(args.run, 1) if args.run else args.code.split(",")
-    codes = [sam_space(len(found[0])).check(code) for code in found]
+    codes = [sam_space(_blocks(args.model, found[0])).check(code) for code in found]
     plain = [] if args.alone else [digit * len(codes[0]) for digit in "03"]
     names = ["generated"] if args.data is None else (args.settings or ",".join(SETTINGS)).split(",")
     changes = {name: getattr(args, name) for name in kinds_of(RECIPES)}
     settings = {n: named("embedded-long" if n == "generated" else _recipe(n), RECIPES, changes) for n in names}
     codes = list(dict.fromkeys([*codes, *plain]))
-    retrain(codes, seeds_of(args.seeds), settings, args.out, args.model, args.data, args.pretrain_steps, args.device)
+    seeds = seeds_of(args.seeds)
+    retrain(codes, seeds, settings, args.out, args.model, args.data, args.pictures, args.pretrain_steps, args.device)
     print(f"next: python -m search.tasks.sam.score --run {args.out}{f' --data {args.data}' if args.data else ''}")
     return 0
+
+
+def _blocks(model: str | None, code: str) -> int:
+    """How many digits a code needs: as many as the model has blocks; the embedded one may have any multiple of four."""
+    from search.tasks.sam.model import shape_of
+
+    if model:
+        return PUBLISHED[model].blocks if model in PUBLISHED else shape_of(model)[0]
+    return len(code) if code and len(code) % 4 == 0 else EMBEDDED.blocks
 
 
 def _recipe(setting: str) -> str:

@@ -42,7 +42,7 @@ def score(run: Path, data: Path | None, device: str = "auto", progress: bool = T
     found: dict[str, Any] = {}
     base = base_of(about, place, False)
     for name, recipe in about["settings"].items():
-        setting = opened(name, data)
+        setting = opened(name, data, about["pictures"])
         for code in about["codes"]:
             per_seed: dict[str, list[dict[str, float]]] = {domain: [] for domain in setting.test}
             for seed in about["seeds"]:
