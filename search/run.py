@@ -164,7 +164,8 @@ def _run_seed(
     if best is not None and ending.why != "failures":
         best = replace(best, test=task.test(best.code))
     finish(home, summary(task.describe(), _configuration(given), trials, best, ending.why, seed), trials, best)
-    block = final_block(study, best, ending, home, label, len(trials), given["budget"], resume_line(Path(given["out"])))
+    told = sum(t.state != "RUNNING" for t in trials)
+    block = final_block(study, best, ending, home, label, told, given["budget"], resume_line(Path(given["out"])))
     print(
         printable(block, keep="\n")
         if folder.parent.name != "controls"

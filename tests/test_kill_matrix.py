@@ -30,20 +30,23 @@ VICTIM = """
 import json, sys, time
 from pathlib import Path
 from search import Space, Study
-folder, storage, timeout, options = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]) or None, json.loads(sys.argv[4])
-
-def log(name, text):
-    with open(folder / name, "ab", buffering=0) as handle:
-        handle.write(text.encode() + b"\\n")
 
 def objective(code, seed):
     time.sleep(0.005)
     return float(sum(int(c) * (i + 1) for i, c in enumerate(code)) % 13)
 
-study = Study(Space.of_sizes([4] * 6), storage=storage, **options)
-study.store.reap()
-log("opened", "x")
-study.run(objective, BUDGET, timeout=timeout, after=lambda t: log("told", t.code))
+def main(folder, storage, timeout, options):
+    def log(name, text):
+        with open(Path(folder) / name, "ab", buffering=0) as handle:
+            handle.write(text.encode() + b"\\n")
+
+    study = Study(Space.of_sizes([4] * 6), storage=storage, **json.loads(options))
+    study.store.reap()
+    log("opened", "x")
+    study.run(objective, BUDGET, timeout=float(timeout) or None, after=lambda t: log("told", t.code))
+
+if __name__ == "__main__":  # with torch, evaluations are in processes that read this file again
+    main(*sys.argv[1:])
 """
 
 
@@ -58,18 +61,14 @@ def lines(path: Path) -> list[str]:
 def kill_until_done(folder: Path, storage: str, timeout: float, options: dict, workers: int, kills: int) -> None:
     """Start victims and kill one or all of them at a random instant, `kills` times; then let them finish."""
     rng = random.Random(7)
-    command = [
-        sys.executable,
-        "-c",
-        VICTIM.replace("BUDGET", str(BUDGET)),
-        str(folder),
-        storage,
-        str(timeout),
-        json.dumps(options),
-    ]
+    program = folder / "victim.py"
+    program.write_text(VICTIM.replace("BUDGET", str(BUDGET)))
+    command = [sys.executable, str(program), str(folder), storage, str(timeout), json.dumps(options)]
+    paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
 
     def start() -> subprocess.Popen:
-        return subprocess.Popen(command, cwd=REPOSITORY, stderr=open(folder / "errors", "ab"))
+        with open(folder / "errors", "ab") as errors:
+            return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, stderr=errors)
 
     victims = [start() for _ in range(workers)]
     for kill in range(kills):

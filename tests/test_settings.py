@@ -22,6 +22,7 @@ from search.cli.options import settings
 from search.errors import cli, printable, without_secrets
 from search.run import main
 from search.strategies import DEFAULT_PROPOSAL
+from search.studies.database import Database
 from search.studies.trials import Store
 from search.tasks import TASKS, Task
 
@@ -316,6 +317,25 @@ def test_two_runs_that_start_a_study_at_the_same_moment_do_not_mix(tmp_path, mon
             second.run(objective, 3)
     else:
         assert second.run(objective, 3).why == "budget"
+
+
+def test_trials_that_were_begun_elsewhere_are_not_counted_as_told(tmp_path, capsys):
+    url = f"sqlite:///{tmp_path}/study.db"
+    run = ["--task", "nb201/cifar100", "--sampler", "random", "--quiet", "--storage", url]
+    assert main([*run, "--budget", "3", "--out", str(tmp_path / "r")]) == 0
+    storage = Database(url)
+    foreign = {"code": "000000", "origin": "uniform", "owner": {"host": "elsewhere", "pid": 1, "start": "1"}}
+    ((study),) = storage.get_all_studies()
+    trial_id = storage.create_new_trial(study._study_id)
+    for key, value in foreign.items():
+        storage.set_trial_user_attr(trial_id, key, value)
+    more = ["--resume", "--quiet", "--budget", "6", "--out", str(tmp_path / "r")]
+    assert main(more) == 0
+    said = capsys.readouterr().out
+    assert "5 of 6 evaluations" in said and "1 more were begun elsewhere" in said
+    assert main([*more, "--take-over"]) == 0
+    said = capsys.readouterr().out
+    assert "6 of 6 evaluations" in said and "elsewhere" not in said
 
 
 def test_control_characters_are_escaped():

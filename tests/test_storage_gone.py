@@ -69,7 +69,8 @@ def check_goes_on(program: Path, out: Path, more: list[str], strike: str, mend, 
     assert "--resume" in stopped.stderr and "Traceback" not in stopped.stderr
     assert re.search(said, stopped.stderr), stopped.stderr
     told = rows(out)
-    assert 0 < len(told) < BUDGET
+    assert len(told) < BUDGET
+    assert told or "--workers" in more, "workers tell the database, who watches them writes the rows a moment later"
     mend()
     resumed = search(program, "--resume", "--out", str(out))
     assert resumed.returncode == 0, resumed.stderr

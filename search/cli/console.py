@@ -19,6 +19,8 @@ def final_block(
 ) -> str:
     """The lines that end one seed."""
     lines = [f"-- {label}: {told} of {budget} evaluations --"]
+    if waiting := len(study.store.running()):
+        lines.append(f"{waiting} more were begun elsewhere and not told; if that process is gone: {resume} --take-over")
     if ending.why == "exhausted":
         lines.append(
             f"the space is exhausted: all {told} codes that can be evaluated were; there is nothing left to search"
