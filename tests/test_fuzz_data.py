@@ -160,6 +160,8 @@ def test_tables(amount, tmp_path):
     def one(made):
         header, rows, damage = made
         written(path, header, rows, damage)
+        if path.read_bytes().startswith(b"\xef\xbb\xbf"):  # the file's own mark, which is no part of the first name
+            header = [header[0].removeprefix("\ufeff"), *header[1:]]
         decisions = [h.strip() for h in header[: max(1, len(header) // 2)]]
         for options in ({"decisions": decisions}, {}, {"code_column": decisions[0]}):
             try:
