@@ -16,7 +16,8 @@ from search.strategies import PROPOSALS, STRATEGIES, make_strategy
 from search.strategies.base import Setup
 from search.strategies.listed import Listed, listed
 from search.strategies.pool import propose
-from search.strategies.wide import moves, promising, scan, untold
+from search.strategies.proposals import apart, since_best
+from search.strategies.wide import PATIENT, moves, promising, regions, scan, untold
 from search.tables.base import Table
 from search.tasks.tabular import TableTask
 
@@ -64,9 +65,45 @@ def test_the_scan_reaches_across_the_space_and_around_the_best():
 
 
 def test_candidates_come_in_the_order_of_the_views_ranker():
-    history = told(SPACE, 60)
+    history = waiting(0)
     found = pool(SPACE, history)
     assert make_ranker("views", Context(SPACE)).rank(history, found).best == found[0]
+
+
+def waiting(steps: int) -> list[Seen]:
+    """A history whose best code was told `steps` trials before its end."""
+    history = sorted(told(SPACE, 40), key=lambda s: -s.value)
+    return history[steps + 1 :] + history[: steps + 1]
+
+
+def far(found: list[str], best: str) -> list[bool]:
+    return [sum(a != b for a, b in zip(c, best)) >= apart(len(SPACE)) for c in found]
+
+
+def test_a_search_that_found_nothing_better_for_a_while_looks_at_other_regions_every_third_step():
+    for steps in range(PATIENT + 6):
+        history = waiting(steps)
+        assert since_best(history) == steps
+        best = max(history, key=lambda s: s.value).code
+        elsewhere = steps >= PATIENT and steps % 3 == 2
+        assert all(far(pool(SPACE, history), best)) is elsewhere, steps
+
+
+def test_a_stalled_search_listens_to_one_view_another_each_time():
+    noise = np.random.default_rng(0).normal(size=40)  # where there is nothing to learn the views disagree
+    noise[26] = 9.0
+    history = [Seen(s.code, float(v)) for s, v in zip(told(SPACE, 40), noise, strict=True)]
+    assert since_best(history) == 13 and 13 % 3 == 1
+    ranked = make_ranker("views", Context(SPACE)).rank
+    firsts = [found[0] != ranked(history, found).best for seed in range(8) for found in [pool(SPACE, history, seed)]]
+    assert any(firsts), "the mixture would always have chosen its own first"
+
+
+def test_regions_lie_apart_from_each_other():
+    ordered = SPACE.to_array([s.code for s in sorted(told(SPACE, 60), key=lambda s: -s.value)])
+    heads = regions(ordered)
+    assert (heads[0] == ordered[0]).all() and 2 <= len(heads) <= 6
+    assert min((a != b).sum() for i, a in enumerate(heads) for b in heads[:i]) >= apart(len(SPACE))
 
 
 def test_a_short_history_is_followed_by_uniform_codes():

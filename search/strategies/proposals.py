@@ -40,6 +40,16 @@ def mutants(request: Request, upto: int) -> Stream:
     return Stream(stream, "mutant", upto)
 
 
+def apart(decisions: int) -> int:
+    """How many digits make another region: three, in a short code half of them."""
+    return min(APART, (decisions + 1) // 2)
+
+
+def since_best(history: Sequence[Seen]) -> int:
+    """How many trials were told since the first of the best ones."""
+    return len(history) - 1 - max(range(len(history)), key=lambda i: (history[i].value, -i)) if history else 0
+
+
 def parents(
     space: Space,
     history: Sequence[Seen],
@@ -64,15 +74,14 @@ def parents(
         )
 
     ordered = sorted(history, key=lambda s: -s.value)
-    stalled = len(history) - 1 - max(range(len(history)), key=lambda i: (history[i].value, -i)) if history else 0
+    stalled = since_best(history)
     patient = stalled < PATIENCE or (stalled < LONG_PATIENCE and stalled % 2)
     if not history or (patient and open_(ordered[0].code)):
         return [s.code for s in ordered[:top]]
-    apart = min(APART, (len(space) + 1) // 2)
     heads: list[str] = []
     chosen: list[str] = []
     for code, _ in ordered:
-        if any(sum(a != b for a, b in zip(code, head)) < apart for head in heads):
+        if any(sum(a != b for a, b in zip(code, head)) < apart(len(space)) for head in heads):
             continue
         heads.append(code)
         if open_(code):
