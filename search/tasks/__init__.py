@@ -18,6 +18,7 @@ TASKS = {
     "darts/cifar10": "search.tasks.darts:Darts:cifar10",
     "darts/imagenet": "search.tasks.darts:DartsImageNet",
     "hat": "search.tasks.hat:Hat",
+    "sd": "search.tasks.sd:StableDiffusion",
     "sam": "search.tasks.sam:Sam",
 }
 

@@ -144,6 +144,17 @@ def _loaded(kind: Any, folder: Path, what: str, **options: Any) -> Any:
         ) from error
 
 
+def _weights(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """A model whose every weight was in the folder: the libraries only warn and draw the missing ones at random."""
+    model, info = _loaded(kind, folder, what, output_loading_info=True, **options)
+    if missing := sorted(info["missing_keys"]):
+        raise UserError(
+            f"{folder} does not hold {what}: {missing[0]} and {len(missing) - 1} more weights are missing - a folder as"
+            " Hugging Face lays it out is needed - download it again"
+        )
+    return model.eval().requires_grad_(False)
+
+
 def from_folders(
     sd: Path, clip: Path, dino: Path, precision: str = "fp32", device: str = "cpu", pixels: int = 512, layers: int = 16,
 ) -> Base:  # fmt: skip
@@ -153,16 +164,14 @@ def from_folders(
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     safe = {"use_safetensors": True}
-    unet = _loaded(UNet2DConditionModel, sd / "unet", "Stable Diffusion's UNet", torch_dtype=dtype, **safe)
-    vae = _loaded(AutoencoderKL, sd / "vae", "Stable Diffusion's VAE", torch_dtype=dtype, **safe)
-    encoder = _loaded(CLIPTextModel, sd / "text_encoder", "Stable Diffusion's text encoder", dtype=dtype, **safe)
+    unet = _weights(UNet2DConditionModel, sd / "unet", "Stable Diffusion's UNet", torch_dtype=dtype, **safe)
+    vae = _weights(AutoencoderKL, sd / "vae", "Stable Diffusion's VAE", torch_dtype=dtype, **safe)
+    encoder = _weights(CLIPTextModel, sd / "text_encoder", "Stable Diffusion's text encoder", dtype=dtype, **safe)
     tokenizer = FolderTokenizer(sd / "tokenizer")
-    judge = _loaded(CLIPModel, clip, "CLIP").eval().requires_grad_(False).to(device)
-    words, eyes = (
-        _loaded(CLIPTokenizer, clip, "CLIP's tokenizer"),
-        _loaded(CLIPImageProcessor, clip, "CLIP's processor"),
-    )
-    vit = _loaded(ViTModel, dino, "DINO", add_pooling_layer=False).eval().requires_grad_(False).to(device)
+    judge = _weights(CLIPModel, clip, "CLIP").to(device)
+    words = _loaded(CLIPTokenizer, clip, "CLIP's tokenizer")
+    eyes = _loaded(CLIPImageProcessor, clip, "CLIP's processor")
+    vit = _weights(ViTModel, dino, "DINO", add_pooling_layer=False).to(device)
     vit_eyes = _loaded(ViTImageProcessor, dino, "DINO's processor")
 
     @torch.no_grad()
@@ -181,7 +190,7 @@ def from_folders(
         return F.normalize(vit(**given).last_hidden_state[:, 0], dim=1).cpu()
 
     unet, encoder = _prepared(unet.to(device), encoder.to(device), layers)
-    vae = vae.eval().requires_grad_(False).to(device)
+    vae = vae.to(device)
     about = {"sd": str(sd), "clip": str(clip), "dino": str(dino), "precision": precision, "layers": layers}
     schedule = _schedule(sd / "scheduler")
     return Base(

@@ -1,6 +1,6 @@
 """The embedded base model: a small CLIP, a Stable Diffusion UNet with narrow blocks, an identity encoder, a tokenizer.
 
-The UNet has Stable Diffusion 1.5's layout - 16 transformer blocks, hence the same 48 groups - at 1/400 of its weights.
+The UNet has Stable Diffusion 1.5's layout - 16 transformer blocks, hence the same 48 groups - at 1/250 of its weights.
 It works on pixels: a 4x4 patch of a 16x16 picture is one place of a 4x4 map with 48 channels, in the VAE's stead.
 """
 
@@ -119,5 +119,5 @@ class Patches:
         return (F.pixel_shuffle(latent, PATCH).clamp(-1, 1) + 1) / 2
 
 
-# x0 is predicted: fewer channels than inputs cannot pass noise on, and velocities would carry it
+# the picture is predicted: 32 channels cannot pass the noise of 48 inputs on, which a velocity has in it
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +46,14 @@ def _sources() -> list[str]:
 def default_recipe() -> pretrain.BaseRecipe:
     """The recipe of the embedded base model: it never sees the concepts' pairs of parts."""
     return pretrain.BaseRecipe(without=concepts.HIDDEN_PAIRS)
+
+
+def shortened(recipe: pretrain.BaseRecipe, steps: int) -> pretrain.BaseRecipe:
+    """The recipe with at most so many steps of each training; 0 changes nothing."""
+    if not steps:
+        return recipe
+    stages = {name: getattr(recipe, name) for name in ("clip", "identity", "unet")}
+    return replace(recipe, **{name: replace(s, steps=min(steps, s.steps)) for name, s in stages.items()})
 
 
 def base_folder(recipe: pretrain.BaseRecipe) -> Path:

@@ -20,14 +20,14 @@ from search.tasks.sd.space import RANKS, lora_parameters, rank_space, ranks_of
 from search.tasks.training import key, locked
 
 METRICS = {"score": "maximize", "clip_t": "maximize", "clip_i": "maximize", "identity": "maximize", "loss": "minimize"}
-TRAININGS = ("nested", "own")
+EVALUATIONS = ("nested", "train")
 
 
 class StableDiffusion(Task):
     """Ranks of 48 groups.
 
     partition: attn1-attn2-rest (default) or attention-only.
-    training: nested (one set of rank-16 weights serves every code) or own (each code learns the concept anew).
+    evaluation: nested (one set of rank-16 weights serves every code) or train (each code learns the concept anew).
     metric: score (the weighted sum of CLIP-T and CLIP-I), clip_t, clip_i, identity, or loss on held-out pictures.
     text, image: weights of the score.
     limit: most LoRA parameters of a code (0: no limit).
@@ -36,6 +36,7 @@ class StableDiffusion(Task):
     toy: which of the embedded concepts. sd, clip, dino, concept, class_word, pixels: the route with
         real weights; held_out: pictures of the concept that `loss` is measured on.
     layers: vectors of a new token: 1, or 16 for one in each block.
+    pretrain_steps: most steps of each training of the embedded base model (0: all), for a trial of the route.
     threads: of torch in this process; 1 lets several workers run side by side.
     """
 
@@ -44,7 +45,7 @@ class StableDiffusion(Task):
     def __init__(
         self,
         partition: str = "attn1-attn2-rest",
-        training: str | None = None,
+        evaluation: str | None = None,
         metric: str = "score",
         text: Any = 0.5,
         image: Any = 0.5,
@@ -66,6 +67,7 @@ class StableDiffusion(Task):
         pixels: Any = 512,
         held_out: Any = 0,
         layers: Any = None,
+        pretrain_steps: Any = 0,
         threads: Any = 1,
         device: str = "auto",
     ):
@@ -84,15 +86,15 @@ class StableDiffusion(Task):
                 f"{', '.join(k for k, v in given.items() if v)} were given - the route with real weights needs sd,"
                 " clip, dino and concept, each a folder - add the others, or leave all out for the embedded base model"
             )
-        self.training = training or ("own" if self.real else "nested")
-        if self.training not in TRAININGS:
-            raise did_you_mean("training", self.training, TRAININGS)
+        self.evaluation = evaluation or ("train" if self.real else "nested")
+        if self.evaluation not in EVALUATIONS:
+            raise did_you_mean("evaluation", self.evaluation, EVALUATIONS)
         if metric not in METRICS:
             raise did_you_mean("metric of task sd", metric, METRICS)
         if toy not in TOYS:
             raise did_you_mean("toy", toy, TOYS)
         self.metric, self.direction = metric, METRICS[metric]
-        self.recipe_name = recipe or ("sd15" if self.real else "embedded" + "-nested" * (self.training == "nested"))
+        self.recipe_name = recipe or ("sd15" if self.real else "embedded" + "-nested" * (self.evaluation == "nested"))
         changes = {"steps": updates, "batch": batch, "lr": lr, "precision": precision}
         self.recipe = named(self.recipe_name, RECIPES, changes)
         self.weights = _number("text", text, 0), _number("image", image, 0)
@@ -106,6 +108,7 @@ class StableDiffusion(Task):
         self.folders = {"sd": sd, "clip": clip, "dino": dino}
         self.toy, self.concept_folder, self.class_word, self.pixels = toy, concept, class_word, int(pixels)
         self.threads, self.device = int(_number("threads", threads, 1)), device
+        self.pretrain_steps = int(_number("pretrain_steps", pretrain_steps, 0))
         self.held_out = int(_number("held_out", held_out, 0))
         if metric == "loss" and self.real and not self.held_out:
             raise UserError("metric=loss was given - it needs pictures that are not trained on - add held_out=3")
@@ -123,15 +126,16 @@ class StableDiffusion(Task):
         torch.set_num_threads(self.threads)
         self.place = open_place(self.device)
         self.base, self.concept = self._base(progress), self._concept()
-        if self.training == "nested":
+        if self.evaluation == "nested":
             self.nested = self._nested(progress)
         self._ready = True
 
     def _base(self, progress: bool) -> Any:
         if not self.real:
-            from search.tasks.sd.prepare import embedded_base
+            from search.tasks.sd.prepare import default_recipe, embedded_base, shortened
 
-            return embedded_base(layers=self.layers, progress=progress)
+            recipe = shortened(default_recipe(), self.pretrain_steps)
+            return embedded_base(recipe, self.layers, progress)
         from search.tasks.sd.base import from_folders
 
         sd, clip, dino = (Path(str(self.folders[name])) for name in ("sd", "clip", "dino"))
@@ -174,7 +178,7 @@ class StableDiffusion(Task):
 
         ranks = ranks_of(self.space, code, self.partition)
         model = self.base.copied()
-        if self.training == "nested":
+        if self.evaluation == "nested":
             self.nested.put_on(model, ranks)
         else:
             learn(self.base, self.concept, ranks, self.recipe, seed).put_on(model)
@@ -238,7 +242,8 @@ class StableDiffusion(Task):
         return "\n".join(lines)
 
     def describe(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"recipe": asdict(self.recipe), "training": self.training, "partition": self.partition}
+        facts: dict[str, Any] = {"recipe": asdict(self.recipe), "evaluation": self.evaluation}
+        facts["partition"] = self.partition
         facts |= {"controls": list(self.controls), "images": self.images, "weights": list(self.weights)}
         if self._ready:
             facts |= {"concept": self.concept.name, "base": self.base.about}
