@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from servers import free_port, mysql, postgresql
 
-from search import Decision, Space, Study, UserError
+from search import Decision, Result, Space, Study, UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORKER = """
@@ -107,6 +107,15 @@ def test_eight_processes_share_a_mysql_database():
     with mysql() as url:
         Study(SPACE, ranker="random", storage=url)
         check_exact(url, 200, run_workers(url, 200, 8))
+
+
+@pytest.mark.slow
+def test_metrics_that_mysql_cannot_hold_cost_themselves_and_not_the_run():
+    with mysql() as url:
+        study = Study(SPACE, sampler="random", storage=url)
+        study.run(lambda code, seed: Result(1.0, info={"curve": [0.123456789] * 10_000}), 3)
+        assert [t.value for t in study.trials] == [1.0] * 3
+        assert all("bytes of metrics are more" in t.metrics["left_out"] for t in study.trials)
 
 
 @pytest.mark.slow

@@ -175,11 +175,21 @@ class Store:
         """Tell a running trial what came out: its value, or that it failed and why."""
         for key in OUTCOME:
             if note := getattr(outcome, key):
-                self.storage.set_trial_user_attr(trial_id, key, dict(note) if isinstance(note, Mapping) else note)
+                self._note(trial_id, key, dict(note) if isinstance(note, Mapping) else note)
         if outcome.reason is None:
             self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [float(outcome.value)])
         else:
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def _note(self, trial_id: int, key: str, note: Any) -> None:
+        """Keep a note with a trial; metrics that are longer than the database takes (MySQL: 64 KiB) leave a word."""
+        try:
+            self.storage.set_trial_user_attr(trial_id, key, note)
+        except optuna.exceptions.StorageInternalError as error:
+            if key != "metrics" or type(error.__cause__).__name__ != "DataError":
+                raise
+            said = f"{len(json.dumps(note))} bytes of metrics are more than this database takes"
+            self.storage.set_trial_user_attr(trial_id, key, {"left_out": said})
 
     def restore(self, told: Trial) -> None:
         """Put a finished trial back that the storage lost, as the next one."""
