@@ -1,7 +1,7 @@
 """How far an evaluation of the SAM task can be trusted: spread over codes against the noise of training seeds, the two
 halves of the validation pictures against each other, nested adapters against adapters of a code's own.
 
-    python -m benchmarks.sam reliability --codes 16 --seeds 2 [--option lr=0.003] [--out runs/sam-reliability]
+    python -m benchmarks.sam reliability --codes 16 --seeds 2 --steps 24 [--option lr=0.003] [--out DIR]
     python -m benchmarks.sam speed --model base [--precision bf16] [--checkpointing]
 
 Every measurement is kept in OUT/measured.json and not repeated, so that a stopped command goes on. `speed` trains a few

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     task = Sam(threads=args.threads, device=args.device, steps=args.nested_steps, pretrain_steps=args.steps)
     task.prepare()
     for rank, digit in ((RANKS[0], "0"), (LARGEST, "3")):
-        print(f"uniform rank {rank}: {task.evaluate(digit * len(task.space)).value:.2f} %")
+        print(f"uniform rank {rank}: {task.metric} {task.evaluate(digit * len(task.space)).value:.4f}")
     return 0
 
 

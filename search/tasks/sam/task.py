@@ -29,8 +29,9 @@ class Sam(Task):
     """Ranks of Conv-LoRA modules, in the embedded model (default) or in a published checkpoint.
 
     evaluation: nested (one set of adapters of rank 24, trained once; codes are only validated) or train (the paper's).
-    metric: score (mean of the S-measure of polyps and the Jaccard index of lesions, percent) or loss (on the same
-        pictures).
+    metric: score (mean of the S-measure of polyps and the Jaccard index of lesions, percent; the default of published
+        models) or loss (on the same pictures; the default of the embedded one, whose nested adapters rank codes by it
+        much more as their own adapters do).
     model, data: a published checkpoint and the folder of the data sets (search.tasks.sam.datasets).
     max_parameters: codes whose adapters have more weights are not evaluated.
     pictures: validation pictures a domain (0: all there are).
@@ -47,7 +48,7 @@ class Sam(Task):
         self,
         *,
         evaluation: str = "nested",
-        metric: str = "score",
+        metric: str | None = None,
         model: str | None = None,
         data: str | None = None,
         max_parameters: Any = None,
@@ -65,6 +66,7 @@ class Sam(Task):
         threads: Any = 1,
         device: str = "auto",
     ):
+        metric = metric or ("loss" if model is None else "score")
         for option, value, known in (
             ("evaluation", evaluation, ("nested", "train")),
             ("metric", metric, ("score", "loss")),
@@ -90,7 +92,7 @@ class Sam(Task):
         self.space = sam_space(self.encoder.blocks)
         self.limit = None if max_parameters is None else _whole("max_parameters", max_parameters)
         self._check_limit()
-        least, usual = (1, 128) if model is None else (0, 0)  # 128: a second a code, and halves of it still agree
+        least, usual = (1, 256) if model is None else (0, 0)  # with 256 a domain the loss of two halves agrees
         self.count = usual if pictures is None else _whole("pictures", pictures, least)
         self.threads, self.device = _whole("threads", threads), device
         self._ready = False
