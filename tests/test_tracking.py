@@ -8,7 +8,7 @@ from search.cli import TRACKERS
 from search.cli.tracking import Tracker, make_tracker
 from search.errors import UserError
 from search.run import main
-from search.studies.trials import Trial
+from search.studies.trial import Trial
 
 
 def trial(number: int, value: float | None, state: str = "COMPLETE") -> Trial:

@@ -9,7 +9,7 @@ from search.reports.reading import read_sections
 from search.reports.terminal import arch_lines, terminal_report
 from search.studies.ending import Ending
 from search.studies.study import Study
-from search.studies.trials import Trial
+from search.studies.trial import Trial
 
 PLATEAU = 40  # fruitless evaluations after which a search is said to stand still; see search.strategies.proposals
 

@@ -18,7 +18,7 @@ from typing import Any
 from search.cli import TRACKERS
 from search.errors import UserError
 from search.registry import resolve
-from search.studies.trials import Trial
+from search.studies.trial import Trial
 
 PROJECT = "lm-searcher"
 

@@ -21,7 +21,7 @@ from search.files import write_atomic
 from search.studies.claims import OWNERSHIP
 
 if TYPE_CHECKING:
-    from search.studies.trials import Trial
+    from search.studies.trial import Trial
 
 
 def read_trials(path: Path) -> tuple[Mapping[str, Any], ...]:

@@ -10,7 +10,7 @@ from search.errors import UserError
 if TYPE_CHECKING:
     import pandas
 
-    from search.studies.trials import Trial
+    from search.studies.trial import Trial
 
 
 def dataframe(trials: Sequence[Trial]) -> pandas.DataFrame:

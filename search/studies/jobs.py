@@ -15,7 +15,7 @@ from search.studies.evaluate import Outcome
 from search.studies.processes import Evaluator
 
 if TYPE_CHECKING:
-    from search.studies.trials import Trial
+    from search.studies.trial import Trial
 
 
 def run_jobs(

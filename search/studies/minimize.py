@@ -19,7 +19,7 @@ from search.studies.progress import Bar
 from search.studies.study import Study
 
 if TYPE_CHECKING:
-    from search.studies.trials import Trial
+    from search.studies.trial import Trial
 
 RUNNING = ("timeout", "max_failures", "after", "callbacks", "n_jobs")
 NOT_HERE = ("self", "direction")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from search.studies.study import Study
-    from search.studies.trials import Trial
+    from search.studies.trial import Trial
 
 
 class Bar:

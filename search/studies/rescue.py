@@ -17,7 +17,8 @@ from search.errors import UserError
 from search.spaces import Space
 from search.studies.evaluate import Outcome
 from search.studies.folder import STATES, SUMMARY, TRIALS, read_summary
-from search.studies.trials import Store, Trial
+from search.studies.trial import Trial
+from search.studies.trials import Store
 
 
 def told_before(path: Path, space: Space) -> list[Trial]:

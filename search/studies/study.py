@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # Optuna is loaded with the first study: `from search import 
     import pandas
     from optuna.storages import BaseStorage
 
-    from search.studies.trials import Trial
+    from search.studies.trial import Trial
 
 Transcript = Callable[[Suggestion, "list[Seen]"], None]
 
