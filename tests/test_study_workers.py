@@ -84,6 +84,40 @@ def _postgresql():
         yield url
 
 
+INTERRUPTED = """
+import os, signal, sys, time, weakref
+from search.cli.workers import Interrupt
+
+def end(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+class Thing:
+    pass
+
+interrupt = Interrupt()
+for how in ("plainly", "in a finalizer"):
+    interrupt.armed = True
+    try:
+        if how == "plainly":
+            end()
+        else:
+            thing = Thing()
+            watcher = weakref.ref(thing, end)
+            del thing
+        time.sleep(60)
+        print("went on")
+    except KeyboardInterrupt:
+        end()  # the parent asks twice
+        print("interrupted", how)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_a_worker_that_is_told_to_stop_stops_once_and_without_a_traceback():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("interrupted plainly\ninterrupted in a finalizer\n", "")
+
+
 def test_two_workers_that_drew_the_same_code_once_do_not_go_on_so(tmp_path):
     one, other = (Study(SPACE, sampler="random", storage=tmp_path / "journal.log") for _ in range(2))
     start = other.store.start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,25 +20,52 @@ from search.studies.storage import first_line
 from search.studies.study import Study
 
 POLL_SECONDS = 0.1  # between two looks at the workers; the progress bar moves no faster
+AGAIN_SECONDS = 0.05  # from an interrupt that a finalizer swallowed to the next
 GRACE_SECONDS = 10.0  # how long a worker that was told to stop may take
+
+
+class Interrupt:
+    """^C and SIGTERM in a worker: one KeyboardInterrupt while it works; a later one would only end in a traceback."""
+
+    def __init__(self) -> None:
+        self.armed = True
+        signal.signal(signal.SIGINT, self._take)
+        signal.signal(signal.SIGTERM, self._take)
+        sys.unraisablehook = self._again
+
+    def _take(self, number: int, frame: Any) -> None:
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+
+    def _again(self, dropped: Any) -> None:
+        """Python drops what is raised in a finalizer: the work behind it is interrupted instead."""
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            self.armed = True  # a moment later, as what is raised in here is dropped as well
+            signal.signal(signal.SIGALRM, self._take)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        else:
+            sys.__unraisablehook__(dropped)
 
 
 def work(settings: Mapping[str, Any], seed: int, folder: Path, storage: str, parent: int, answers: Any) -> None:
     """One worker: evaluates until the budget is told, then puts how it ended into `answers`."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt = Interrupt()
     threading.Thread(target=die_with, args=(parent,), daemon=True).start()
     try:
         task = build_task(settings)
         task.prepare(progress=False)
         study = build_study(settings, task, Rankers(task), seed, storage, folder)
         ending = study.run(task.evaluate, **running(settings))
+        interrupt.armed = False
         answers.put(("done", ending.why, ending.failures, ending.last_reason))
     except UserError as error:
+        interrupt.armed = False
         answers.put(("wrong", str(error), 0, None))
     except KeyboardInterrupt:
         answers.put(("interrupted", "", 0, None))
     except BaseException as error:
+        interrupt.armed = False
         answers.put(("crashed", f"{type(error).__name__}: {first_line(error, storage)}", 0, None))
 
 
