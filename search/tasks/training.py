@@ -6,7 +6,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -148,6 +148,23 @@ def read_checkpoint(path: Path) -> dict:
             f"checkpoint {path} cannot be read ({type(error).__name__}) - it must be one that this package saved -"
             " delete it to train again"
         ) from error
+
+
+def begun(out: Path | None, about: Mapping[str, Any]) -> dict | None:
+    """The last.pt of a training that was begun in a folder, None without one; UserError when it is another training.
+
+    about: what the checkpoint must say of itself, by its own keys.
+    """
+    last = out / "last.pt" if out is not None else None
+    if last is None or not last.exists():
+        return None
+    saved = read_checkpoint(last)
+    differ = [k for k, v in about.items() if saved.get(k) != v]
+    if differ:
+        raise UserError(
+            f"{out} holds a training with another {', '.join(differ)} - one folder keeps one - choose another --out"
+        )
+    return saved
 
 
 def update_bar(total: int, initial: int, visible: bool, unit: str = "update") -> Any:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from search.errors import UserError
 from search.tasks.darts.network import Network, build
 from search.tasks.darts.recipe import Recipe
-from search.tasks.training import Place, read_checkpoint, sum_gradients, total_of, update_bar, write_checkpoint
+from search.tasks.training import Place, begun, sum_gradients, total_of, update_bar, write_checkpoint
 
 Batches = Callable[[int, Recipe, int], Iterator[tuple[torch.Tensor, torch.Tensor]]]  # (epoch, recipe, seed) -> (x, y)
 
@@ -170,15 +170,9 @@ def score(
 
 
 def _resume(out: Path | None, network: Network, optimizer: Any, about: dict[str, Any]) -> int:
-    last = out / "last.pt" if out is not None else None
-    if last is None or not last.exists():
+    saved = begun(out, about)
+    if saved is None:
         return 0
-    saved = read_checkpoint(last)
-    differ = [k for k, v in about.items() if saved.get(k) != v]
-    if differ:
-        raise UserError(
-            f"{out} holds a training with another {', '.join(differ)} - one folder keeps one - choose another --out"
-        )
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     return int(saved["epoch"])

@@ -18,7 +18,7 @@ from search.tasks.sam import losses
 from search.tasks.sam.model import adapters, logits, trained
 from search.tasks.sam.pictures import normalised
 from search.tasks.sam.recipe import Recipe
-from search.tasks.training import Place, read_checkpoint, sum_gradients, total_of, update_bar, write_checkpoint
+from search.tasks.training import Place, begun, sum_gradients, total_of, update_bar, write_checkpoint
 
 
 class Source(Protocol):
@@ -161,15 +161,9 @@ def predict(model: Any, x: torch.Tensor, precision: str = "fp32", batch: int = 2
 
 
 def _resume(out: Path | None, model: Any, optimizer: Any, named: dict[str, Any]) -> int:
-    last = out / "last.pt" if out is not None else None
-    if last is None or not last.exists():
+    saved = begun(out, named)
+    if saved is None:
         return 0
-    saved = read_checkpoint(last)
-    differ = [k for k, v in named.items() if saved.get(k) != v]
-    if differ:
-        raise UserError(
-            f"{out} holds a training with another {', '.join(differ)} - one folder keeps one - choose another --out"
-        )
-    load_weights(model, saved["model"], str(last))
+    load_weights(model, saved["model"], f"{out}/last.pt")
     optimizer.load_state_dict(saved["optimizer"])
     return int(saved["step"])

@@ -22,7 +22,7 @@ from search.tasks.sd import lora
 from search.tasks.sd.base import Base
 from search.tasks.sd.concepts import Concept
 from search.tasks.sd.tokens import starting_vectors
-from search.tasks.training import read_checkpoint, update_bar, write_checkpoint
+from search.tasks.training import begun, update_bar, write_checkpoint
 
 Ranks = Mapping[str, int]
 
@@ -207,15 +207,9 @@ def held_out_loss(base: Base, concept: Concept, draws: int = 4) -> float:
 
 
 def _resume(out: Path | None, trained: list[Any], optimizer: Any, scaler: Any, about: dict[str, Any]) -> list[float]:
-    last = out / "last.pt" if out is not None else None
-    if last is None or not last.exists():
+    saved = begun(out, about)
+    if saved is None:
         return []
-    saved = read_checkpoint(last)
-    differ = [name for name, value in about.items() if saved.get(name) != value]
-    if differ:
-        raise UserError(
-            f"{out} holds a training with another {', '.join(differ)} - one folder keeps one - choose another --out"
-        )
     with torch.no_grad():
         for parameter, value in zip(trained, saved["trained"]):
             parameter.copy_(value)
