@@ -64,12 +64,13 @@ def in_order(
         ) from error
     finally:
         for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
+            process.kill()  # not terminate(): a copy that was only just made still has its parent's stack and handlers
         pool.shutdown(cancel_futures=True)
 
 
 def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and so is what the parent does when it is told to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if start:
         start(*given)

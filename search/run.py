@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(check_run(given))
         return 0
     out = Path(given["out"])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run_all(given, out)
     except KeyboardInterrupt:
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
     except Exception as error:
         raise _stopped(error, given, out) from error
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def resume_line(out: Path) -> str:

@@ -258,6 +258,18 @@ def test_control_c_prints_the_resume_line_and_the_run_goes_on(tmp_path):
     assert same(tmp_path / "r" / "seed-0") == same(tmp_path / "alone" / "seed-0")
 
 
+def test_a_run_gives_the_signal_handler_of_its_caller_back(tmp_path):
+    def mine(number, frame):
+        pass
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        assert main([*NB201, "--ranker", "random", "--budget", "5", "--quiet", "--out", str(tmp_path / "r")]) == 0
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_two_workers_tell_exactly_the_budget(tmp_path):
     assert search(tmp_path / "r", *NB201, "--ranker", "surrogate", "--budget", "24", "--workers", "2") == 0
     trials = rows(tmp_path / "r" / "seed-0")
