@@ -227,3 +227,14 @@ def test_it_works_through_chatmodel():
     assert ranking.best in candidates and ranking.fallback is None
     direct = NanoRanker(mode="answer").rank(history, candidates)
     assert np.allclose(ranking.scores, direct.scores, atol=1e-3)
+
+
+def test_a_model_loads_without_a_bar_of_its_own(capfd):
+    from transformers.utils import logging
+
+    from search.rankers import SHIPPED
+    from search.rankers.weights import load_model
+
+    logging.enable_progress_bar()
+    load_model(SHIPPED / "raw")
+    assert "Loading" not in capfd.readouterr().err and logging.is_progress_bar_enabled()

@@ -242,6 +242,17 @@ def test_a_strangers_path_from_the_wheel(wheel, tmp_path, version):
     assert built.returncode == 0, built.stderr
 
 
+@pytest.mark.slow
+def test_a_newcomers_first_hour_from_the_wheel(wheel, tmp_path):
+    """examples/first_hour.sh: own table, own function, own Optuna study, ^C, continue, report; without torch."""
+    script = REPOSITORY / "examples" / "first_hour.sh"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHON": sys.executable}
+    done = subprocess.run(["bash", script, wheel], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.count("best ") >= 6 and "Traceback" not in done.stderr
+    assert "evaluations begun in both: 31" in done.stdout
+
+
 def interpreter(version: str) -> str:
     """An interpreter of that version, or a skip."""
     if version == "{}.{}".format(*sys.version_info):

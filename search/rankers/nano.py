@@ -37,6 +37,7 @@ from search.prompts.stamp import require_format
 from search.rankers import SHIPPED
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.spec import split_options
+from search.rankers.weights import load_model
 from search.spaces import Seen, Space
 from search.threads import wait_asleep
 
@@ -156,11 +157,9 @@ class NanoRanker(Ranker):
     def _loaded(self, folder: Path) -> tuple[Any, Any]:
         """(model, tokenizer) of a folder, loaded once."""
         if folder not in self._models:
-            import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoTokenizer
 
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-            self._models[folder] = (model, AutoTokenizer.from_pretrained(folder))
+            self._models[folder] = (load_model(folder), AutoTokenizer.from_pretrained(folder))
         return self._models[folder]
 
 

@@ -28,6 +28,7 @@ from search.rankers import SHIPPED
 from search.rankers.base import Context, Ranker, Ranking, from_scores
 from search.rankers.scoring import common_prefix
 from search.rankers.spec import split_options
+from search.rankers.weights import load_model
 from search.spaces import Seen
 from search.threads import wait_asleep
 
@@ -93,7 +94,7 @@ class RawRanker(Ranker):
         new: uint8 (m, d).
         """
         if self._model is None:
-            self._model = load(self.folder)
+            self._model = load_model(self.folder)
         odds, tokens, asked = np.zeros((len(new), BINS)), 0, 0
         for seed in range(self.names):
             names = naming(codes, bins, new, seed)
@@ -131,14 +132,6 @@ def reading(odds: np.ndarray, bins: np.ndarray, mode: str) -> np.ndarray:
     if mode == "mean" or not len(bins):
         return mean
     return np.log(odds[:, bins.max() :].sum(axis=1) + LEAST_CHANCE) + MEAN_SHARE * mean
-
-
-def load(folder: Path) -> Any:
-    """The model of a folder, single precision, ready to read."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 class Reader:
