@@ -1,4 +1,4 @@
-"""Small models in single precision, loaded without a bar of their own: a search has one already, and a pipe wants none."""
+"""Small models in single precision, loaded without a bar: a search has one of its own, and a pipe wants none."""
 
 from __future__ import annotations
 
