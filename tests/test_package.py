@@ -225,7 +225,7 @@ def test_a_strangers_path_from_the_wheel(wheel, tmp_path, version):
     assert str(tmp_path / "venv") in run("lmsearcher", "--version").stdout
     done = run("lmsearcher", "run", "--task", "nb201/cifar100", "--budget", "12", "--out", "runs/a", "--quiet")
     assert done.returncode == 0, done.stderr
-    ranker = "nano" if nano else "surrogate"
+    ranker = "nano" if nano else "views"
     assert f'"ranker": "{ranker}"' in (empty / "runs/a/run.json").read_text()
     again = run("python", "-m", "search.run", "--resume", "--out", "runs/a", "--budget", "14", "--quiet")
     assert again.returncode == 0, again.stderr
