@@ -21,7 +21,8 @@ from data_builders.train import IGNORED, only_answers, orthogonal
 from search.prompts.stamp import write_stamp
 from search.prompts.stamped import BOS, FIRST_CODE, FIRST_VALUE, arrays, bin_scores, naming, steady_bins
 from search.rankers.control import HistoryControl
-from search.rankers.raw import RawRanker, dealt, load, reading
+from search.rankers.raw import RawRanker, dealt, reading
+from search.rankers.weights import load_model
 
 SPACE = Space.of_sizes([4, 4, 4, 3, 3])
 
@@ -70,7 +71,7 @@ def test_the_start_answers_with_values_only(start: Path):
     names = naming(codes, steady_bins(values), new)
     ids = [BOS, *names.entries(codes, steady_bins(values)).reshape(-1), *names.questions(new)[0]]
     with torch.inference_mode():
-        odds = load(start)(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1)
+        odds = load_model(start)(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1)
     assert float(odds[FIRST_VALUE:FIRST_CODE].sum()) > 0.9
 
 
@@ -80,7 +81,7 @@ def test_an_unknown_size_is_refused(tmp_path: Path):
 
 
 def test_learning_only_the_answers_gives_the_same_loss_and_gradients(start: Path):
-    plain, saving = load(start).train(), load(start).train()
+    plain, saving = load_model(start).train(), load_model(start).train()
     only_answers(saving)
     ids = torch.randint(6, 200, (3, 40), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
@@ -181,7 +182,7 @@ def test_the_shipped_model_is_light_and_stamped():
 
 
 def test_the_shipped_model_reads_fresh_histories():
-    assert correlation(load(SHIPPED / "raw")) > 0.6
+    assert correlation(load_model(SHIPPED / "raw")) > 0.6
 
 
 def percentile(ranker, worlds: int = 16) -> float:
